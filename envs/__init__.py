@@ -1,0 +1,1 @@
+"""Vectorised environments: every task is a ``VecEnv`` of torch tensors."""
