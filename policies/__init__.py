@@ -1,1 +1,5 @@
 """Policies: networks and their likelihoods."""
+
+from .registry import make
+
+__all__ = ["make"]

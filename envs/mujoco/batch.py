@@ -1,14 +1,18 @@
 """Physics on CPU threads: ``mujoco.batch.Batch`` (MuJoCo 4.0, "Batched simulation").
 
 Fields are zero-copy float64 views of the batch's state rows. Results are bit-identical at any thread count.
+
+A world whose numbers went bad is put back to the model's defaults by MuJoCo itself, in the middle of ``step``
+(``mj_checkPos`` and its kin); ``failed()`` says so, and such a world has to be reset before its state means anything.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -17,8 +21,15 @@ import torch
 from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 
+from .quiet import quiet
+
 _WARN = mujoco.mjtWarning
 _BAD = [_WARN.mjWARN_BADQPOS.value, _WARN.mjWARN_BADQVEL.value, _WARN.mjWARN_BADQACC.value]
+_LIMITS = {
+    _WARN.mjWARN_INERTIA.value: "the inertia matrix is close to singular; check masses, inertias and armature",
+    _WARN.mjWARN_CONTACTFULL.value: 'contacts were dropped; enlarge <size memory="..."/> in the model',
+    _WARN.mjWARN_CNSTRFULL.value: 'constraints were dropped; enlarge <size memory="..."/> in the model',
+}
 
 
 def available_cpus() -> int:
@@ -40,22 +51,43 @@ class BatchPhysics:
         self.model = model
         self.num_worlds = num_worlds
         self._batch = Batch(model, num_worlds, num_threads or available_cpus())
-        self._fields: dict[str, Tensor] = {}
+        self._state_fields: dict[str, Tensor] = {}
+        self._derived: dict[str, Tensor] = {}
         self._model_fields = {name: self._expand(name) for name in per_world}
         self._before = self._batch.state.copy()
+        self._substeps = 1
+        self._moved = False  # the derived fields of MuJoCo differ from those of a fresh batch
+        self._constants_set = False
         self._raised = np.zeros(num_worlds, bool)
+        self._failed = torch.zeros(num_worlds, dtype=torch.bool)
+        self._reported: set[int] = set()
 
     def _expand(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
-            raise ValueError(f"unknown model field {name!r}; see mujoco.batch.MODEL_FIELDS")
+            raise ValueError(f"the batch engine has no per-world values of {name!r}{did_you_mean(name, MODEL_FIELDS)}")
         return torch.from_numpy(self._batch.expand(name))
 
     def field(self, name: str) -> Tensor:
-        if name not in self._fields:
+        if name in self._state_fields:
+            return self._state_fields[name]
+        if name not in self._derived:
             if name not in DATA_FIELDS:
-                raise ValueError(f"unknown data field {name!r}; see mujoco.batch.DATA_FIELDS")
-            self._fields[name] = _as_tensor(self._batch.bind(name))
-        return self._fields[name]
+                raise ValueError(f"unknown data field {name!r}{did_you_mean(name, DATA_FIELDS)}")
+            view = self._bind(name)
+            if np.shares_memory(view.numpy(), self._batch.state):
+                return self._state_fields.setdefault(name, view)
+            self._derived[name] = view
+        return self._derived[name]
+
+    def _bind(self, name: str) -> Tensor:
+        """The field's live tensor. MuJoCo fills a derived field at its next call only, so one is made, unnoticed."""
+        kept = {key: value.clone() for key, value in self._derived.items()}
+        view = _as_tensor(self._batch.bind(name))
+        if self._moved:
+            self.forward()
+            for key, value in kept.items():
+                self._derived[key].copy_(value)
+        return view
 
     def model_field(self, name: str) -> Tensor:
         if name not in self._model_fields:
@@ -63,67 +95,109 @@ class BatchPhysics:
         return self._model_fields[name]
 
     def set_const(self, worlds: Tensor | None = None) -> None:
-        self._batch.set_const(_ids(worlds))
+        self._constants_set = True
+        with quiet():
+            self._batch.set_const(_ids(worlds))
 
     def step(self, substeps: int) -> None:
         np.copyto(self._before, self._batch.state)
+        self._substeps = substeps
+        self._moved = True
         self._raised[:] = False
+        self._batch.warning[:, :, 1] = 0  # what is counted below happened in this step
+        self._guarded(self._batch.step, nstep=substeps)
+        bad = self._batch.warning[:, _BAD, 1].any(axis=1) | self._raised
+        valid = (np.abs(self._batch.state) < mujoco.mjMAXVAL).all(axis=1)  # NaN compares false
+        self._failed = torch.from_numpy(bad | ~valid)
+        self._report_limits()
+
+    def _guarded(self, call: Any, *args: Any, **kwargs: Any) -> None:
+        """Run a batch call; worlds in which MuJoCo raised keep their state, and are marked."""
         try:
-            self._batch.step(nstep=substeps)
+            with quiet():
+                call(*args, **kwargs)
         except SimulationError as error:
             self._raised[error.ids] = True
+
+    def _report_limits(self) -> None:
+        """Say once, as a Python warning, what MuJoCo would have logged about its limits."""
+        for kind, text in _LIMITS.items():
+            if kind not in self._reported and self._batch.warning[:, kind, 1].any():
+                self._reported.add(kind)
+                world = int(self._batch.warning[:, kind, 1].argmax())
+                warnings.warn(f"MuJoCo, world {world}: {text} (said once)", RuntimeWarning, stacklevel=3)
 
     def reset(self, worlds: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         if len(worlds) == 0:
             return
-        ids = _ids(worlds)
-        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._guarded(self._batch.reset, _ids(worlds), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.field("qpos")[worlds] = qpos.to(self.dtype)
         self.field("qvel")[worlds] = qvel.to(self.dtype)
-        self._batch.forward(ids)
+        self.forward(worlds)
 
     def forward(self, worlds: Tensor | None = None) -> None:
-        self._batch.forward(_ids(worlds))
+        self._moved = True
+        self._guarded(self._batch.forward, _ids(worlds))
 
     def failed(self) -> Tensor:
-        bad = self._batch.warning[:, _BAD, 1].any(axis=1) | self._raised
-        return torch.from_numpy(bad | ~np.isfinite(self._batch.state).all(axis=1))
+        return self._failed | torch.from_numpy(self._raised)
 
     def failure(self, world: int) -> dict[str, Any]:
-        spec = mujoco.mjtState.mjSTATE_INTEGRATION.value
         fields = {name: value[world].clone() for name, value in self._model_fields.items()}
-        before = torch.from_numpy(self._before[world].copy())
-        return {"state": before, "ctrl": self.field("ctrl")[world].clone(), "state_spec": spec, "model_fields": fields}
+        return {
+            "state": torch.from_numpy(self._before[world].copy()),
+            "state_spec": mujoco.mjtState.mjSTATE_INTEGRATION.value,
+            "substeps": self._substeps,
+            "model_fields": fields,
+        }
 
     def get_model_data(self, world: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = self._batch.get_model(world, copy.copy(self.model))
         data = self._batch.get_data(world)
-        mujoco.mj_forward(model, data)
+        with quiet():
+            mujoco.mj_forward(model, data)
         return model, data
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "state": torch.from_numpy(self._batch.state.copy()),
-            "warning": torch.from_numpy(self._batch.warning.copy()),
+            "constants_set": torch.tensor(self._constants_set),
             "model_fields": {name: value.clone() for name, value in self._model_fields.items()},
+            "derived": {name: value.clone() for name, value in self._derived.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["state"].shape != self._batch.state.shape:
             raise ValueError(f"state of shape {tuple(state['state'].shape)} for {self._batch.state.shape}")
+        if set(state["model_fields"]) != set(self._model_fields):
+            raise ValueError(f"per-world fields {set(state['model_fields'])} for {set(self._model_fields)}")
         for name, value in state["model_fields"].items():
             self.model_field(name).copy_(value)
-        if self._model_fields:
-            self._batch.set_const()
+        if state["constants_set"]:
+            self.set_const()
         self._batch.state[:] = state["state"].numpy()
-        self._batch.warning[:] = state["warning"].numpy()
+        for name, value in state["derived"].items():
+            self.field(name).copy_(value)
+        self._moved = True
+        self._raised[:] = False
+        self._failed = torch.zeros(self.num_worlds, dtype=torch.bool)
 
     def close(self) -> None:
-        self._fields.clear()
+        for tensors in (self._state_fields, self._derived, self._model_fields):
+            tensors.clear()
+        self.__dict__.pop("_batch", None)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean ...?)``, or the names themselves when none is close."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=3)
+    return f" (did you mean {', '.join(close)}?)" if close else f"; choose from {', '.join(names)}"
 
 
 def _ids(worlds: Tensor | None) -> np.ndarray | None:
-    return None if worlds is None else worlds.cpu().numpy().astype(np.int32)
+    """World indices in the order that the batch wants them, ascending."""
+    return None if worlds is None else np.sort(worlds.cpu().numpy()).astype(np.int32)
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:

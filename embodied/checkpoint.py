@@ -1,0 +1,319 @@
+"""Checkpoints: a directory of safetensors and JSON that is either complete or not there.
+
+``checkpoints/step_<env steps, 12 digits>/`` holds ``model.safetensors`` (``policy.*`` and ``normalizer.*``),
+``training.safetensors`` (everything else a resumed run needs; ``training_rank<r>.safetensors`` for further ranks)
+and ``checkpoint.json`` (format, counters, task spec, configuration, sha256 of the other files). It is written under a
+temporary name, flushed to the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import distributed
+from .types import TaskSpec
+
+FORMAT = 1
+MODEL, TRAINING, INDEX = "model.safetensors", "training.safetensors", "checkpoint.json"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, broken, of another format, or of another model."""
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint's index and where it lies. model: tensors by name, ``policy.*`` and ``normalizer.*``."""
+
+    path: Path
+    env_steps: int
+    iteration: int
+    world_size: int
+    spec: TaskSpec
+    config: dict[str, Any]
+    model: dict[str, Tensor]
+
+    def training(self) -> Any:
+        """This rank's training state; a shipped checkpoint has none."""
+        if self.world_size != distributed.world_size():
+            raise CheckpointError(
+                f"{self.path} was written by {self.world_size} process(es) and cannot be resumed by "
+                f"{distributed.world_size()}: start as many"
+            )
+        path = self.path / _training_name(distributed.rank())
+        if not path.exists():
+            raise CheckpointError(f"{self.path} holds a model only ({path.name} is missing): it cannot be resumed")
+        _verify(self.path, path.name)
+        return load_tree(path)
+
+
+# Nested state <-> safetensors ---------------------------------------------------------------------------------------
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Write nested dicts, lists, tuples, numbers, strings, None, tensors and arrays to one safetensors file.
+
+    Tensors and arrays are its tensors; the rest is JSON in its header.
+    """
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(tree, "", tensors)
+    save_file(tensors, str(path), metadata={"tree": json.dumps(skeleton)})
+
+
+def load_tree(path: Path) -> Any:
+    """The inverse of :func:`save_tree`; tensors come back on the CPU."""
+    tensors, metadata = _read(path)
+    return _unpack(json.loads(metadata["tree"]), tensors)
+
+
+def _pack(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor | np.ndarray):
+        kind = "tensor" if isinstance(node, Tensor) else "array"
+        tensor = node.detach().cpu() if isinstance(node, Tensor) else torch.from_numpy(np.ascontiguousarray(node))
+        # A copy, because safetensors refuses tensors that share memory.
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        return {kind: name}
+    if isinstance(node, Mapping):
+        return {"dict": [[key, _pack(value, f"{name}/{key}", tensors)] for key, value in node.items()]}
+    if isinstance(node, list | tuple):
+        kind = "list" if isinstance(node, list) else "tuple"
+        return {kind: [_pack(value, f"{name}/{i}", tensors) for i, value in enumerate(node)]}
+    if isinstance(node, np.generic):
+        return node.item()
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise TypeError(f"cannot store {type(node).__name__} at {name or '/'} in a checkpoint")
+
+
+def _unpack(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    ((kind, content),) = node.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].numpy()
+    if kind == "dict":
+        return {key: _unpack(value, tensors) for key, value in content}
+    items = [_unpack(value, tensors) for value in content]
+    return items if kind == "list" else tuple(items)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def save(
+    run_dir: Path,
+    *,
+    env_steps: int,
+    iteration: int,
+    policy: nn.Module,
+    normalizer: nn.Module | None,
+    training: Any,
+    spec: TaskSpec,
+    config: Mapping[str, Any],
+    keep: int = 0,
+) -> Path:
+    """Write a checkpoint; every rank calls it, with its own ``training`` state.
+
+    Args:
+        keep: remove all but this many newest checkpoints afterwards; 0: keep all.
+
+    Returns:
+        The checkpoint's directory.
+    """
+    final = run_dir / "checkpoints" / f"step_{env_steps:012d}"
+    temporary = final.with_name(f".{final.name}.tmp")
+    if distributed.is_main():
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    distributed.barrier()
+    save_tree(temporary / _training_name(distributed.rank()), training)
+    distributed.barrier()
+    if distributed.is_main():
+        save_file(model_tensors(policy, normalizer), str(temporary / MODEL))
+        names = sorted(path.name for path in temporary.iterdir())
+        index = {
+            "format": FORMAT,
+            "env_steps": env_steps,
+            "iteration": iteration,
+            "world_size": distributed.world_size(),
+            "spec": spec.to_dict(),
+            "config": dict(config),
+            "sha256": {name: sha256(temporary / name) for name in names},
+        }
+        (temporary / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        _publish(temporary, final)
+        if keep:
+            prune(run_dir, keep)
+    distributed.barrier()
+    return final
+
+
+def model_tensors(policy: nn.Module, normalizer: nn.Module | None) -> dict[str, Tensor]:
+    """Copies of the tensors of a model, ``policy.*`` and ``normalizer.*``."""
+    named = {f"policy.{name}": x for name, x in policy.state_dict().items()}
+    if normalizer is not None:
+        named |= {f"normalizer.{name}": x for name, x in normalizer.state_dict().items()}
+    return {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in named.items()}
+
+
+def _training_name(rank: int) -> str:
+    return TRAINING if rank == 0 else f"training_rank{rank}.safetensors"
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Flush a directory to the disk and give it its name."""
+    for path in temporary.iterdir():
+        _fsync(path)
+    _fsync(temporary)
+    if final.exists():  # the same step again, after a resume: the old one makes way
+        old = final.with_name(f".{final.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(final, old)
+        os.rename(temporary, final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(temporary, final)
+    _fsync(final.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prune(run_dir: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest checkpoints, and what a crash left half-written."""
+    for path in complete(run_dir)[:-keep]:
+        shutil.rmtree(path)
+    for path in (run_dir / "checkpoints").glob(".step_*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def complete(run_dir: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first."""
+    return sorted(path.parent for path in (run_dir / "checkpoints").glob(f"step_*/{INDEX}"))
+
+
+def latest(run_dir: Path) -> Path | None:
+    """The newest checkpoint of a run folder, or None."""
+    found = complete(run_dir)
+    return found[-1] if found else None
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint directory meant by a run folder, a checkpoint directory, or a file in one.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        path = path.parent
+    if (path / INDEX).exists():
+        return path
+    found = latest(path)
+    if found is None:
+        what = "holds no checkpoint" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {what}; expected a run folder or a directory with {INDEX} and {MODEL}")
+    return found
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint (see :func:`find` for what may be given).
+
+    Raises:
+        CheckpointError: missing, broken, or of another format; the message says which file.
+    """
+    path = find(path)
+    index = _index(path)
+    _verify(path, MODEL)
+    model, _ = _read(path / MODEL)
+    try:
+        spec = TaskSpec.from_dict(index["spec"])
+        counters = int(index["env_steps"]), int(index["iteration"]), int(index.get("world_size", 1))
+        return Checkpoint(path, *counters, spec, index["config"], model)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / INDEX} is damaged: {error!r}") from error
+
+
+def _index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path / INDEX}: {error}") from error
+    if index.get("format") != FORMAT:
+        raise CheckpointError(f"{path / INDEX} is of format {index.get('format')!r}; this version reads {FORMAT}")
+    return index
+
+
+def _verify(path: Path, name: str) -> None:
+    """Compare a file with the digest in the index."""
+    expected = _index(path).get("sha256", {}).get(name)
+    if not (path / name).exists():
+        raise CheckpointError(f"{path / name} is missing")
+    if expected is not None and sha256(path / name) != expected:
+        raise CheckpointError(f"{path / name} is damaged: its sha256 is not the one in {INDEX}")
+
+
+def load_model(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Module | None = None) -> None:
+    """Put a checkpoint's tensors into a policy and a normaliser of the same shapes.
+
+    Raises:
+        CheckpointError: tensors missing, left over or of other shapes; the message names them.
+    """
+    load_prefixed(checkpoint, "policy.", policy)
+    if normalizer is not None:
+        load_prefixed(checkpoint, "normalizer.", normalizer)
+
+
+def load_prefixed(checkpoint: Checkpoint, prefix: str, module: nn.Module) -> None:
+    """Put the tensors with a prefix into a module."""
+    given = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
+    wanted = module.state_dict()
+    faults = [f"{k} is missing" for k in wanted if k not in given] + [f"{k} is left over" for k in given if k not in wanted]
+    faults += [
+        f"{k} has shape {tuple(given[k].shape)}, not {tuple(x.shape)}"
+        for k, x in wanted.items()
+        if k in given and given[k].shape != x.shape
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{checkpoint.path / MODEL} (task {checkpoint.spec.name}) does not fit this {type(module).__name__}: "
+            + "; ".join(faults[:6])
+        )
+    module.load_state_dict(given)

@@ -1,0 +1,270 @@
+"""The one training loop: collect, update, commit statistics, log, checkpoint.
+
+A resumed run equals an uninterrupted one bit for bit on a CPU (same versions, same number of threads): a checkpoint
+holds the optimiser, all statistics, the random generators, the environment, and what leads from rollout to rollout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from . import checkpoint, distributed
+from .configuration import from_mapping, positive
+from .metrics import EpisodeWindow, RunLog
+from .normalize import ObsNormalizer
+from .ppo import PPO, PPOConfig
+from .rollout import Carry, Rollout, collect
+from .runtime import GracefulStop, fast_matmul, load_random_state, random_state
+from .types import Policy, VecEnv
+
+Record = dict[str, Any]
+"""One log record: step, iteration, seconds, steps_per_second, collect_seconds, update_seconds, and every figure."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run does besides learning.
+
+    total_steps: environment steps (world-steps over all ranks) after which it ends.
+    checkpoint_interval: environment steps between checkpoints.  keep_checkpoints: how many to keep; 0: all.
+    log_interval: iterations between log records.
+    episode_window: episodes that the logged means reach back over, at least.
+    normalize_observations: standardise the observation groups whose spec says so.
+    seed: of networks, exploration and environment; rank r adds r.
+    wandb: log to W&B as well.
+    """
+
+    total_steps: int = 6_000_000
+    checkpoint_interval: int = 1_000_000
+    keep_checkpoints: int = 3
+    log_interval: int = 1
+    episode_window: int = 100
+    normalize_observations: bool = True
+    seed: int = 0
+    wandb: bool = False
+    algo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "checkpoint_interval", "log_interval", "episode_window"):
+            positive(name, getattr(self, name))
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """From configuration; ``algo`` may be a mapping itself."""
+        data = dict(data)
+        if isinstance(data.get("algo"), Mapping):
+            data["algo"] = PPOConfig.from_mapping(data["algo"])
+        return from_mapping(cls, data, "train")
+
+
+class TrainingDiverged(RuntimeError):
+    """The update met a number that is not finite."""
+
+
+@dataclass
+class TrainResult:
+    """How a run ended. finished: False if it was asked to stop early.  record: the last log record."""
+
+    run_dir: Path
+    checkpoint: Path
+    env_steps: int
+    iteration: int
+    finished: bool
+    record: Record
+    normalizer: ObsNormalizer | None
+
+
+class Trainer:
+    """The state of a run and its one iteration. ``train`` drives it; tests and notebooks may, too."""
+
+    def __init__(self, env: VecEnv, policy: Policy, config: TrainConfig) -> None:
+        self.env, self.policy, self.config = env, policy, config
+        algo = config.algo
+        torch.manual_seed(config.seed + distributed.rank())
+        symmetric = algo.symmetry != "none"
+        self.module = cast(nn.Module, policy).to(env.device)
+        self.normalizer: ObsNormalizer | None = None
+        if config.normalize_observations:
+            self.normalizer = ObsNormalizer.of(env.spec, symmetric).to(env.device)
+        self.ppo = PPO(policy, algo, env.spec.symmetry)
+        self.rollout = Rollout(algo.num_steps, env.num_rows, env.device)
+        self.episodes = EpisodeWindow(config.episode_window)
+        self.env_steps = self.iteration = 0
+        self.seconds = 0.0
+        self.worlds = env.num_rows // max(1, env.spec.num_agents)
+        self.steps_per_iteration = int(distributed.total(self.worlds * algo.num_steps))
+        self.carry: Carry | None = None
+
+    def start(self) -> None:
+        """Reset the environment with this run's seed."""
+        obs = self.env.reset(seed=self.config.seed + distributed.rank())
+        self.carry = Carry.start(self.env, self.policy, obs)
+
+    def iterate(self) -> Record:
+        """Collect a rollout and learn from it."""
+        begin = time.perf_counter()
+        if self.carry is None:
+            self.start()
+        elif self.config.algo.advantage == "group_relative":  # whole episodes from common starts
+            self.carry = Carry.start(self.env, self.policy, self.env.reset())
+        carry = cast(Carry, self.carry)
+        self.carry = collect(self.env, self.policy, self.rollout, carry, self.normalizer, self.episodes)
+        collected = time.perf_counter()
+        figures = self.ppo.update(self.rollout, self.env_steps / self.config.total_steps)
+        if self.normalizer is not None:
+            self.normalizer.commit()
+        end = time.perf_counter()
+        self.env_steps += self.steps_per_iteration
+        self.iteration += 1
+        self.seconds += end - begin
+        figures |= getattr(self.policy, "diagnostics", dict)()
+        return self._record(collected - begin, end - collected) | self.episodes.commit() | figures
+
+    def _record(self, collect_seconds: float, update_seconds: float) -> Record:
+        rate = self.steps_per_iteration / (collect_seconds + update_seconds)
+        return {
+            "step": self.env_steps,
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "steps_per_second": rate,
+            "collect_seconds": collect_seconds,
+            "update_seconds": update_seconds,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything beside the model's tensors."""
+        return {
+            "ppo": self.ppo.state_dict(),
+            "carry": None if self.carry is None else self.carry.state_dict(),
+            "episodes": self.episodes.state_dict(),
+            "env": self.env.state_dict(),
+            "random": random_state(self.env.device),
+            "counters": {"env_steps": self.env_steps, "iteration": self.iteration, "seconds": self.seconds},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; the model's tensors have been loaded before."""
+        self.ppo.load_state_dict(state["ppo"])
+        if state["carry"] is not None:
+            starts = torch.ones(self.env.num_rows, dtype=torch.bool, device=self.env.device)
+            self.carry = Carry({}, {}, starts)
+            self.carry.load_state_dict(state["carry"])
+        self.episodes.load_state_dict(state["episodes"])
+        self.env.load_state_dict(state["env"])
+        counters = state["counters"]
+        self.env_steps, self.iteration = counters["env_steps"], counters["iteration"]
+        self.seconds = counters["seconds"]
+        load_random_state(state["random"], self.env.device)  # last: nothing may draw from here on
+
+    def save(self, run_dir: Path, run_config: Mapping[str, Any]) -> Path:
+        """Write a checkpoint."""
+        return checkpoint.save(
+            run_dir,
+            env_steps=self.env_steps,
+            iteration=self.iteration,
+            policy=self.module,
+            normalizer=self.normalizer,
+            training=self.state_dict(),
+            spec=self.env.spec,
+            config=run_config,
+            keep=self.config.keep_checkpoints,
+        )
+
+    def resume(self, source: str | Path) -> None:
+        """Continue from a checkpoint."""
+        found = checkpoint.load(source)
+        checkpoint.load_model(found, self.module, self.normalizer)
+        self.load_state_dict(found.training())
+
+
+def train(
+    env: VecEnv,
+    policy: Policy,
+    config: TrainConfig,
+    run_dir: str | Path,
+    resume: str | Path | None = None,
+    on_progress: Iterable[Callable[[Record], None]] = (),
+    run_config: Mapping[str, Any] | None = None,
+    wandb: Mapping[str, Any] | None = None,
+) -> TrainResult:
+    """Train a policy in an environment until ``config.total_steps``.
+
+    SIGINT and SIGTERM end it after the iteration at hand, with a checkpoint; a second one ends it at once.
+
+    Args:
+        run_dir: where the log and the checkpoints go.
+        resume: a run folder or a checkpoint to continue from; None starts afresh.
+        on_progress: called with every log record, on rank 0.
+        run_config: the whole configuration of the run, to be stored in the checkpoints; default: ``config`` alone.
+        wandb: keyword arguments of ``wandb.init``, used if ``config.wandb``.
+
+    Raises:
+        TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
+    """
+    run_dir = Path(run_dir)
+    stored = dataclasses.asdict(config) if run_config is None else run_config
+    trainer = Trainer(env, policy, config)
+    if resume is not None:
+        trainer.resume(resume)
+    log = None
+    if distributed.is_main():
+        log = RunLog(run_dir, trainer.env_steps if resume is not None else None, wandb or {} if config.wandb else None)
+    try:
+        with GracefulStop() as stop, fast_matmul(env.device):
+            return _run(trainer, run_dir, stored, log, list(on_progress), stop)
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _run(
+    trainer: Trainer,
+    run_dir: Path,
+    run_config: Mapping[str, Any],
+    log: RunLog | None,
+    listeners: list[Callable[[Record], None]],
+    stop: GracefulStop,
+) -> TrainResult:
+    config, record, saved = trainer.config, Record(), None
+    due = _next_multiple(trainer.env_steps, config.checkpoint_interval)
+    stopped = False
+    while trainer.env_steps < config.total_steps and not stopped:
+        record = _iterate(trainer, run_dir)
+        stopped = distributed.any_rank(stop.asked)
+        last = trainer.env_steps >= config.total_steps or stopped
+        if log is not None and (last or trainer.iteration % config.log_interval == 0):
+            log.write(record)
+            for listener in listeners:
+                listener(record)
+        if last or trainer.env_steps >= due:
+            due = _next_multiple(trainer.env_steps, config.checkpoint_interval)
+            if log is not None:
+                log.sync()  # a checkpoint's log is never behind it
+            saved = trainer.save(run_dir, run_config)
+    finished = trainer.env_steps >= config.total_steps
+    path = saved or checkpoint.latest(run_dir) or trainer.save(run_dir, run_config)
+    return TrainResult(run_dir, path, trainer.env_steps, trainer.iteration, finished, record, trainer.normalizer)
+
+
+def _iterate(trainer: Trainer, run_dir: Path) -> Record:
+    try:
+        return trainer.iterate()
+    except FloatingPointError as error:
+        good = checkpoint.latest(run_dir)
+        advice = f"the last good checkpoint is {good}" if good else "no checkpoint had been written"
+        raise TrainingDiverged(
+            f"training diverged at step {trainer.env_steps} (iteration {trainer.iteration}): {error}; {advice}. "
+            "A smaller algo.learning_rate or algo.desired_kl may help; so may a look at the task's rewards"
+        ) from error
+
+
+def _next_multiple(steps: int, interval: int) -> int:
+    return (steps // interval + 1) * interval

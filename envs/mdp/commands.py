@@ -1,0 +1,90 @@
+"""Velocity commands: forward and left velocity [m/s] and yaw rate [rad/s] in the base frame, drawn anew in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """Laws of the command.
+
+    lin_vel_x, lin_vel_y [m/s], ang_vel_z [rad/s]: uniform between the two numbers.
+    interval_s: seconds between draws, uniform.  standing: probability of the zero command.
+    dead_band: commands whose norm is below this are zero.
+    """
+
+    lin_vel_x: Sequence[float] = (-0.6, 1.0)
+    lin_vel_y: Sequence[float] = (-0.4, 0.4)
+    ang_vel_z: Sequence[float] = (-0.8, 0.8)
+    interval_s: Sequence[float] = (5.0, 10.0)
+    standing: float = 0.1
+    dead_band: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z", "interval_s"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or limits[0] > limits[1]:
+                raise ValueError(f"commands.{name} must be [low, high] with low <= high, got {list(limits)}")
+        if not 0.0 <= self.standing <= 1.0:
+            raise ValueError(f"commands.standing is a probability, got {self.standing}")
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """name -> (low, high), for the task's spec."""
+        return {name: tuple(getattr(self, name)) for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z")}  # type: ignore
+
+
+class VelocityCommand:
+    """The commands of N worlds. ``fixed`` (3,) or (N, 3) replaces the draws, e.g. from a slider."""
+
+    def __init__(self, config: CommandConfig, num_worlds: int, device: torch.device, dt: float) -> None:
+        self.config, self.dt = config, dt
+        limits = torch.tensor(list(config.limits.values()), device=device)
+        self._low, self._span = limits[:, 0], limits[:, 1] - limits[:, 0]
+        self.value = torch.zeros(num_worlds, 3, device=device)
+        self.moving = torch.zeros(num_worlds, dtype=torch.bool, device=device)
+        self.time_left = torch.zeros(num_worlds, device=device)
+        self.fixed: Tensor | None = None
+
+    def draw(self, worlds: Tensor, generator: torch.Generator) -> None:
+        """New commands for these worlds."""
+        draws = torch.rand(len(worlds), 5, generator=generator, device=self.value.device)
+        value = self._low + self._span * draws[:, :3]
+        zero = (draws[:, 3] < self.config.standing) | (value.norm(dim=-1) < self.config.dead_band)
+        value[zero] = 0.0
+        if self.fixed is not None:
+            value = self.fixed.to(value).expand(self.value.shape)[worlds]
+        low, high = self.config.interval_s
+        self.value[worlds] = value
+        self.moving[worlds] = value.norm(dim=-1) >= self.config.dead_band
+        self.time_left[worlds] = low + (high - low) * draws[:, 4]
+
+    def step(self, generator: torch.Generator) -> None:
+        """Let a control period pass; draw where the interval is over."""
+        self.time_left -= self.dt
+        due = self.time_left <= 0
+        if bool(due.any()):
+            self.draw(due.nonzero().squeeze(-1), generator)
+
+    def fix(self, value: Sequence[float] | Tensor | None) -> None:
+        """Hold every world's command at (forward m/s, left m/s, yaw rate rad/s) from now on; None frees it."""
+        self.fixed = None if value is None else torch.as_tensor(value, dtype=torch.float32).to(self.value.device)
+        if self.fixed is not None:
+            self.value[:] = self.fixed
+            self.moving[:] = self.value.norm(dim=-1) >= self.config.dead_band
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a bit-exact continuation."""
+        return {"value": self.value.clone(), "moving": self.moving.clone(), "time_left": self.time_left.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.value.copy_(state["value"])
+        self.moving.copy_(state["moving"])
+        self.time_left.copy_(state["time_left"])

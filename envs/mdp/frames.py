@@ -1,0 +1,43 @@
+"""Rotations on batches. Quaternions are (w, x, y, z) and take the body frame (b) to the world frame (w)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate(quat: Tensor, vec: Tensor) -> Tensor:
+    """Body to world: (n, 4), (n, 3) -> (n, 3)."""
+    w, axis = quat[..., :1], quat[..., 1:]
+    t = 2.0 * torch.linalg.cross(axis, vec)
+    return vec + w * t + torch.linalg.cross(axis, t)
+
+
+def rotate_inverse(quat: Tensor, vec: Tensor) -> Tensor:
+    """World to body: (n, 4), (n, 3) -> (n, 3)."""
+    w, axis = quat[..., :1], quat[..., 1:]
+    t = 2.0 * torch.linalg.cross(axis, vec)
+    return vec - w * t + torch.linalg.cross(axis, t)
+
+
+def gravity_in_body(quat: Tensor) -> Tensor:
+    """Unit gravity direction (0, 0, -1) seen from the body frame, (n, 3)."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.stack([2 * (w * y - x * z), -2 * (w * x + y * z), 2 * (x * x + y * y) - 1], dim=-1)
+
+
+def yaw(quat: Tensor) -> Tensor:
+    """Heading about world z, (n,) rad in (-pi, pi]."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
+def from_yaw(angle: Tensor) -> Tensor:
+    """Quaternion of a rotation about world z: (n,) rad -> (n, 4)."""
+    zero = torch.zeros_like(angle)
+    return torch.stack([torch.cos(angle / 2), zero, zero, torch.sin(angle / 2)], dim=-1)
+
+
+def random_rotation(normals: Tensor) -> Tensor:
+    """Uniform random rotations from standard normal draws (n, 4) -> unit quaternions (n, 4)."""
+    return normals / normals.norm(dim=-1, keepdim=True).clamp_min(1e-8)

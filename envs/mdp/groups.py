@@ -1,0 +1,125 @@
+"""Observation groups from configuration: their layout, their noise, their mirror image."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embodied.types import Mirror, ObsGroup, ObsTerm, Symmetry
+
+from . import observations
+from .state import LeggedState
+from .terms import bind
+
+FIXED_MIRRORS = {
+    "polar": (1.0, -1.0, 1.0),
+    "axial": (-1.0, 1.0, -1.0),
+    "planar_command": (1.0, -1.0, -1.0),
+    "half_cycle": (-1.0, -1.0),
+}
+
+
+class ObservationGroups:
+    """The groups of a task: ``{group: {term: {noise: half-width, parameter: value, ...}}}``.
+
+    example: any state of the task, from which the sizes are read.
+    mirrors: how a reflection acts on ``joint``, ``leg`` and ``scan`` terms.
+    names: element names for ``joint`` and ``leg`` terms.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Mapping[str, Any]],
+        given: Mapping[str, Any],
+        example: LeggedState,
+        mirrors: Mapping[str, Mirror],
+        names: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        if "policy" not in config:
+            raise ValueError(f"observations need a group 'policy'; got {', '.join(config) or 'none'}")
+        self._terms: dict[str, list[Callable[[LeggedState], Tensor]]] = {}
+        self._noise: dict[str, Tensor | None] = {}
+        self.groups: dict[str, ObsGroup] = {}
+        mirror_of: dict[str, Mirror] = {}
+        for group, terms in config.items():
+            built = [_build(group, name, options or {}, given, example, names) for name, options in terms.items()]
+            self._terms[group] = [function for function, _ in built]
+            self.groups[group] = ObsGroup.of(*(spec for _, spec in built))
+            mirror_of[group] = _join([_mirror(spec, mirrors) for _, spec in built])
+            noise = torch.cat([example.gravity_b.new_full((spec.size,), spec.noise) for _, spec in built])
+            self._noise[group] = noise if bool(noise.any()) else None
+        self.mirrors = mirror_of
+
+    def symmetry(self, action: Mirror) -> Symmetry:
+        """The reflection of every group together with that of the action."""
+        return Symmetry(self.mirrors, action)
+
+    def __call__(self, state: LeggedState, generator: torch.Generator) -> dict[str, Tensor]:
+        """Observe n states: group -> (n, size), with U(-noise, noise) added from ``generator``."""
+        out = {}
+        for group, terms in self._terms.items():
+            value = torch.cat([function(state) for function in terms], dim=-1)
+            noise = self._noise[group]
+            if noise is not None:
+                draw = torch.rand(value.shape, generator=generator, device=value.device)
+                value = torch.addcmul(value, draw.mul_(2).sub_(1), noise)
+            out[group] = value
+        return out
+
+
+def _build(
+    group: str,
+    name: str,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+    example: LeggedState,
+    names: Mapping[str, tuple[str, ...]],
+) -> tuple[Callable[[LeggedState], Tensor], ObsTerm]:
+    parameters = {key: value for key, value in options.items() if key != "noise"}
+    function = bind(observations, name, parameters, given)
+    source = getattr(observations, name)
+    info = source.info
+    if group == "policy" and not info.measured:
+        raise ValueError(f"a robot does not measure {name!r}: put it into the group 'critic', not 'policy'")
+    asked = list(inspect.signature(source).parameters)[1:]
+    spec = ObsTerm(
+        name=name,
+        size=function(example).shape[-1],
+        unit=info.unit,
+        frame=info.frame,
+        noise=float(options.get("noise", 0.0)),
+        names=names.get(info.mirror, ()),
+        description=(source.__doc__ or "").strip().rstrip("."),
+        parameters={key: parameters.get(key, given.get(key)) for key in asked},
+    )
+    return function, spec
+
+
+def _mirror(spec: ObsTerm, mirrors: Mapping[str, Mirror]) -> Mirror:
+    kind = getattr(observations, spec.name).info.mirror
+    if kind in mirrors:
+        mirror = mirrors[kind]
+        if len(mirror.index) != spec.size:
+            raise ValueError(f"mirror {kind!r} has {len(mirror.index)} elements, term {spec.name!r} has {spec.size}")
+        return mirror
+    if kind == "none":
+        return Mirror(tuple(range(spec.size)), (1.0,) * spec.size)
+    if kind not in FIXED_MIRRORS:
+        near = difflib.get_close_matches(kind, [*FIXED_MIRRORS, *mirrors], 1)
+        raise ValueError(f"unknown mirror {kind!r} of term {spec.name!r}; nearest: {near}")
+    return Mirror(tuple(range(spec.size)), FIXED_MIRRORS[kind])
+
+
+def _join(mirrors: list[Mirror]) -> Mirror:
+    """The reflection of a concatenation."""
+    index: list[int] = []
+    sign: list[float] = []
+    for mirror in mirrors:
+        index += [len(sign) + i for i in mirror.index]
+        sign += mirror.sign
+    return Mirror(tuple(index), tuple(sign))

@@ -1,0 +1,235 @@
+"""Domain randomisation: declared by name with a law, drawn per world at every reset.
+
+A target says which model fields it changes and how a draw acts on the nominal model (scale, add or set); YAML gives
+the law. Values start from the nominal model at every reset, so draws do not pile up. Masses and inertias change
+together, which keeps inertias positive definite, and derived constants are recomputed (``set_const``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+from .physics import Physics
+
+
+@dataclass(frozen=True)
+class Law:
+    """A one-dimensional distribution: ``uniform`` or ``log_uniform`` on [low, high], or ``normal`` (mean, std)."""
+
+    law: str = "uniform"
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.law not in ("uniform", "log_uniform", "normal"):
+            raise ValueError(f"unknown law {self.law!r}; choose uniform, log_uniform or normal")
+        if self.low > self.high:
+            raise ValueError(f"law {self.law}: low {self.low} is above high {self.high}")
+        if self.law == "log_uniform" and self.low <= 0:
+            raise ValueError(f"law log_uniform needs low > 0, got {self.low}")
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draws of this law, float32."""
+        if self.law == "normal":
+            return self.mean + self.std * torch.randn(*shape, generator=generator, device=device)
+        unit = torch.rand(*shape, generator=generator, device=device)
+        if self.law == "log_uniform":
+            low, high = math.log(self.low), math.log(self.high)
+            return torch.exp(low + (high - low) * unit)
+        return self.low + (self.high - self.low) * unit
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where a robot's pieces are in the model."""
+
+    base: int
+    links: Sequence[int]
+    foot_geoms: Sequence[int]
+    actuators: Sequence[int]
+    dofs: Sequence[int]
+
+
+Write = Callable[[Physics, Tensor, Parts, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What can be randomised.
+
+    fields: the model fields it writes.  size: elements of one draw, given the parts.
+    write: (physics, worlds (n,), parts, draw (n, size)) -> None, acting on fields that hold the nominal values.
+    constants: derived constants change with it.  unit, effect: for people.
+    """
+
+    fields: tuple[str, ...]
+    size: Callable[[Parts], int]
+    write: Write
+    constants: bool
+    unit: str
+    effect: str
+
+
+def _columns(worlds: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    return worlds[:, None], torch.as_tensor(list(ids), device=worlds.device)
+
+
+def _foot_friction(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    field = physics.model_field("geom_friction")
+    rows, geoms = _columns(worlds, parts.foot_geoms)
+    field[rows, geoms, 0] = draw.to(field.dtype).expand(-1, len(geoms))
+
+
+def _scale_inertia(physics: Physics, rows: Tensor, bodies: Tensor, scale: Tensor) -> None:
+    physics.model_field("body_mass")[rows, bodies] *= scale
+    physics.model_field("body_inertia")[rows, bodies] *= scale[..., None]
+
+
+def _base_mass(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    rows, base = _columns(worlds, [parts.base])
+    mass = physics.model_field("body_mass")[rows, base]
+    scale = (mass + draw.to(mass.dtype)) / mass
+    if bool((scale <= 0).any()):
+        raise ValueError(f"base_mass: {float(draw.min()):.2f} kg makes the base of {float(mass.min()):.2f} kg vanish")
+    _scale_inertia(physics, rows, base, scale)
+
+
+def _base_com(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    field = physics.model_field("body_ipos")
+    field[worlds, parts.base] += draw.to(field.dtype)
+
+
+def _link_mass(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    rows, links = _columns(worlds, parts.links)
+    _scale_inertia(physics, rows, links, draw.to(physics.dtype))
+
+
+def _kp(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    rows, motors = _columns(worlds, parts.actuators)
+    draw = draw.to(physics.dtype)
+    physics.model_field("actuator_gainprm")[rows, motors, 0] *= draw
+    physics.model_field("actuator_biasprm")[rows, motors, 1] *= draw
+
+
+def _kd(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    rows, motors = _columns(worlds, parts.actuators)
+    physics.model_field("actuator_biasprm")[rows, motors, 2] *= draw.to(physics.dtype)
+
+
+def _motor_strength(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+    draw = draw.to(physics.dtype)
+    _kp(physics, worlds, parts, draw)
+    _kd(physics, worlds, parts, draw)
+    rows, motors = _columns(worlds, parts.actuators)
+    physics.model_field("actuator_forcerange")[rows, motors] *= draw[..., None]
+
+
+def _dof_scale(name: str) -> Write:
+    def write(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
+        rows, dofs = _columns(worlds, parts.dofs)
+        physics.model_field(name)[rows, dofs] *= draw.to(physics.dtype)
+
+    return write
+
+
+_GAINS = ("actuator_gainprm", "actuator_biasprm")
+_MASS = ("body_mass", "body_inertia")
+
+TARGETS: dict[str, Target] = {
+    "foot_friction": Target(
+        ("geom_friction",), lambda p: 1, _foot_friction, False, "1", "sliding friction of the feet, set"
+    ),
+    "base_mass": Target(_MASS, lambda p: 1, _base_mass, True, "kg", "mass of the base, added"),
+    "base_com": Target(("body_ipos",), lambda p: 3, _base_com, True, "m", "centre of mass of the base, added"),
+    "link_mass": Target(_MASS, lambda p: len(p.links), _link_mass, True, "1", "mass of each link, scaled"),
+    "kp": Target(_GAINS, lambda p: len(p.actuators), _kp, False, "1", "stiffness of each motor, scaled"),
+    "kd": Target(_GAINS, lambda p: len(p.actuators), _kd, False, "1", "damping of each motor, scaled"),
+    "motor_strength": Target(
+        (*_GAINS, "actuator_forcerange"),
+        lambda p: len(p.actuators),
+        _motor_strength,
+        False,
+        "1",
+        "torque of each motor and its limit, scaled",
+    ),
+    "armature": Target(
+        ("dof_armature",), lambda p: len(p.dofs), _dof_scale("dof_armature"), True, "1", "rotor inertia, scaled"
+    ),
+    "joint_friction": Target(
+        ("dof_frictionloss",), lambda p: len(p.dofs), _dof_scale("dof_frictionloss"), False, "1", "dry friction, scaled"
+    ),
+}
+
+
+def parse(config: Mapping[str, Any]) -> dict[str, Law]:
+    """name -> Law from YAML; unknown names, keys and laws are errors that name the valid ones."""
+    laws = {}
+    for name, options in config.items():
+        if name not in TARGETS:
+            near = difflib.get_close_matches(name, TARGETS, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown randomisation {name!r}; {hint}choose from {', '.join(TARGETS)}")
+        if options is None:
+            continue
+        unknown = set(options) - set(Law.__dataclass_fields__)
+        if unknown:
+            valid = ", ".join(Law.__dataclass_fields__)
+            raise ValueError(f"randomisation {name!r}: unknown {', '.join(sorted(unknown))}; choose from {valid}")
+        laws[name] = Law(**options)
+    return laws
+
+
+def per_world_fields(laws: Mapping[str, Law]) -> list[str]:
+    """The model fields that these randomisations need per world."""
+    return sorted({field for name in laws for field in TARGETS[name].fields})
+
+
+class Randomizer:
+    """Applies the declared laws. ``samples[name]`` (N, size) are the draws in force, for privileged observations."""
+
+    def __init__(self, laws: Mapping[str, Law], physics: Physics, parts: Parts) -> None:
+        self._laws, self._physics, self._parts = dict(laws), physics, parts
+        fields = per_world_fields(laws)
+        self._nominal = {name: physics.model_field(name)[0].clone() for name in fields}
+        self._constants = any(TARGETS[name].constants for name in laws)
+        self.samples = {
+            name: torch.zeros(physics.num_worlds, TARGETS[name].size(parts), device=physics.device) for name in laws
+        }
+
+    def draw(self, worlds: Tensor, generator: torch.Generator) -> None:
+        """Give these worlds new physics."""
+        if not self._laws:
+            return
+        for name, nominal in self._nominal.items():
+            self._physics.model_field(name)[worlds] = nominal
+        for name, law in self._laws.items():
+            sample = law.draw((len(worlds), self.samples[name].shape[1]), generator, worlds.device)
+            self.samples[name][worlds] = sample
+            TARGETS[name].write(self._physics, worlds, self._parts, sample)
+        if self._constants:
+            self._physics.set_const(worlds)
+
+
+def robot_parts(
+    model: mujoco.MjModel, base: str, foot_geoms: Sequence[str], joints: Sequence[str], actuators: Sequence[str]
+) -> Parts:
+    """Find a robot's pieces by name; links are the bodies below the base."""
+    root = model.body(base).id
+    links = [i for i in range(model.nbody) if i != root and model.body_rootid[i] == model.body_rootid[root]]
+    return Parts(
+        base=root,
+        links=links,
+        foot_geoms=[model.geom(name).id for name in foot_geoms],
+        actuators=[model.actuator(name).id for name in actuators],
+        dofs=[int(model.joint(name).dofadr[0]) for name in joints],
+    )

@@ -1,0 +1,216 @@
+"""Ground for legged robots: flat, or a generated field of tiles whose difficulty a curriculum raises.
+
+The field has ``levels`` rows (difficulty along +x) and one column of tiles per kind (along +y), every tile ``tile_size``
+metres square with a flat start in its middle, as in Rudin et al. 2021 (arXiv 2109.11978, section 3.1).
+Heights are read by interpolating the same grid that the simulator collides with, on either engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TerrainConfig:
+    """Shape of the field, lengths in metres.
+
+    kinds: tile kinds by column; see :data:`TILES`.  max_slope: degrees, at the last level.  max_step: height of a
+    stair's step and of obstacles, at the last level.  max_roughness: half-range of random heights, at the last level.
+    start_level: highest level at which a world starts training.
+    """
+
+    kinds: tuple[str, ...] = ("slope_up", "slope_down", "rough", "stairs_up", "stairs_down", "obstacles")
+    levels: int = 10
+    tile_size: float = 8.0
+    resolution: float = 0.05
+    platform: float = 1.5
+    border: float = 4.0
+    step_width: float = 0.35
+    max_slope: float = 20.0
+    max_step: float = 0.10
+    max_roughness: float = 0.05
+    start_level: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.kinds if kind not in TILES]
+        if unknown or not self.kinds:
+            raise ValueError(f"unknown terrain kinds {unknown}; choose from {', '.join(TILES)}")
+        if self.levels < 1 or not 0 <= self.start_level < self.levels:
+            raise ValueError(f"start_level {self.start_level} must be below levels {self.levels}, both non-negative")
+
+
+def _ring_distance(size: int) -> np.ndarray:
+    """Chebyshev distance [cells] of each cell of a square tile to its centre."""
+    axis = np.abs(np.arange(size) - (size - 1) / 2)
+    return np.maximum(axis[:, None], axis[None, :])
+
+
+def _beyond_platform(size: int, c: TerrainConfig) -> np.ndarray:
+    """Distance [m] outside the flat start."""
+    return np.maximum(_ring_distance(size) * c.resolution - c.platform / 2, 0.0)
+
+
+def _slope(sign: float) -> Callable[..., np.ndarray]:
+    def tile(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
+        return sign * math.tan(math.radians(c.max_slope * difficulty)) * _beyond_platform(size, c)
+
+    return tile
+
+
+def _stairs(sign: float) -> Callable[..., np.ndarray]:
+    def tile(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
+        return sign * c.max_step * difficulty * np.ceil(_beyond_platform(size, c) / c.step_width)
+
+    return tile
+
+
+def _rough(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
+    coarse = max(round(0.2 / c.resolution), 1)
+    cells = rng.uniform(-1, 1, (size // coarse + 2, size // coarse + 2)) * c.max_roughness * difficulty
+    axis = np.arange(size) / coarse
+    low, part = axis.astype(int), axis % 1
+    rows = cells[low] * (1 - part)[:, None] + cells[low + 1] * part[:, None]
+    return rows[:, low] * (1 - part) + rows[:, low + 1] * part
+
+
+def _obstacles(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
+    heights = np.zeros((size, size))
+    for _ in range(40):
+        sides = (rng.uniform(0.3, 1.2, 2) / c.resolution).astype(int)
+        row, column = rng.integers(0, size - sides[0]), rng.integers(0, size - sides[1])
+        heights[row : row + sides[0], column : column + sides[1]] = rng.choice([-1, 1]) * c.max_step * difficulty
+    return np.where(_beyond_platform(size, c) > 0, heights, 0.0)
+
+
+def _flat(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((size, size))
+
+
+TILES: dict[str, Callable[..., np.ndarray]] = {
+    "flat": _flat,
+    "slope_up": _slope(1.0),
+    "slope_down": _slope(-1.0),
+    "rough": _rough,
+    "stairs_up": _stairs(1.0),
+    "stairs_down": _stairs(-1.0),
+    "obstacles": _obstacles,
+}
+"""kind -> function(size [cells], difficulty in (0, 1], config, rng) -> heights (size, size) [m]."""
+
+
+def generate(c: TerrainConfig) -> np.ndarray:
+    """Heights (rows along y, columns along x) [m] of the whole field, border included, centred on the origin."""
+    rng = np.random.default_rng(c.seed)
+    size, edge = round(c.tile_size / c.resolution), round(c.border / c.resolution)
+    field = np.zeros((len(c.kinds) * size + 2 * edge + 1, c.levels * size + 2 * edge + 1))
+    for column, kind in enumerate(c.kinds):
+        for level in range(c.levels):
+            y, x = edge + column * size, edge + level * size
+            field[y : y + size, x : x + size] = TILES[kind](size, (level + 1) / c.levels, c, rng)
+    return field
+
+
+class Ground:
+    """Flat ground: height zero everywhere, every world starts at the origin."""
+
+    heights: np.ndarray | None = None
+
+    def height(self, xy: Tensor) -> Tensor:
+        """Height [m] of the ground below points (..., 2) in the world frame."""
+        return torch.zeros(xy.shape[:-1], dtype=xy.dtype, device=xy.device)
+
+    def origin(self, worlds: Tensor) -> Tensor:
+        """Where these worlds start, (n, 3) m."""
+        return torch.zeros(len(worlds), 3, device=worlds.device)
+
+    def update_levels(self, worlds: Tensor, distance: Tensor, asked: Tensor, generator: torch.Generator) -> None:
+        """Move these worlds up or down the curriculum; see :class:`TiledGround`."""
+
+    @property
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the curriculum, each (N,)."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Curriculum counters."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+
+
+class TiledGround(Ground):
+    """The generated field. Each world has a kind (fixed) and a level that follows how far it walks.
+
+    A world that leaves half a tile behind goes one level up; one that covers less than half of what it was asked to
+    goes one down; beyond the last level it is placed at a random one, so that easy ground is not forgotten.
+    """
+
+    def __init__(
+        self, config: TerrainConfig, num_worlds: int, device: torch.device, generator: torch.Generator, evaluate: bool
+    ) -> None:
+        self.config = config
+        self.heights = generate(config)
+        self._grid = torch.from_numpy(self.heights).float().to(device)
+        kinds = len(config.kinds)
+        self.kind = torch.arange(num_worlds, device=device) % kinds
+        start = config.levels if evaluate else config.start_level + 1
+        self.level = torch.randint(0, start, (num_worlds,), generator=generator, device=device)
+        self._evaluate = evaluate
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Extent along x and y [m]."""
+        rows, columns = self.heights.shape  # type: ignore[union-attr]
+        return (columns - 1) * self.config.resolution, (rows - 1) * self.config.resolution
+
+    def height(self, xy: Tensor) -> Tensor:
+        size_x, size_y = self.size
+        rows, columns = self._grid.shape
+        x = ((xy[..., 0] + size_x / 2) / self.config.resolution).clamp(0, columns - 1.001)
+        y = ((xy[..., 1] + size_y / 2) / self.config.resolution).clamp(0, rows - 1.001)
+        column, row = x.long(), y.long()
+        u, v = x - column, y - row
+        flat, at = self._grid.reshape(-1), row * columns + column
+        low = flat[at] * (1 - u) + flat[at + 1] * u
+        high = flat[at + columns] * (1 - u) + flat[at + columns + 1] * u
+        return low * (1 - v) + high * v
+
+    def origin(self, worlds: Tensor) -> Tensor:
+        c = self.config
+        x = (self.level[worlds] + 0.5 - c.levels / 2) * c.tile_size
+        y = (self.kind[worlds] + 0.5 - len(c.kinds) / 2) * c.tile_size
+        return torch.stack([x, y, self.height(torch.stack([x, y], -1))], -1)
+
+    def update_levels(self, worlds: Tensor, distance: Tensor, asked: Tensor, generator: torch.Generator) -> None:
+        """distance, asked: (n,) m walked from the start, and m that following the command would have walked."""
+        if self._evaluate:
+            return
+        up = distance > self.config.tile_size / 2
+        down = (distance < 0.5 * asked) & ~up
+        level = self.level[worlds] + up.long() - down.long()
+        anywhere = torch.randint(0, self.config.levels, level.shape, generator=generator, device=level.device)
+        self.level[worlds] = torch.where(level >= self.config.levels, anywhere, level.clamp_min(0))
+
+    @property
+    def metrics(self) -> dict[str, Tensor]:
+        names = {f"terrain_level/{kind}": self._of_kind(i) for i, kind in enumerate(self.config.kinds)}
+        return {"terrain_level": self.level.float(), **names}
+
+    def _of_kind(self, kind: int) -> Tensor:
+        """The level where the world's kind is this one, else NaN, which means «not applicable»."""
+        return torch.where(self.kind == kind, self.level.float(), torch.nan)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"level": self.level.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.level.copy_(state["level"])

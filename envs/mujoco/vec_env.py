@@ -1,0 +1,202 @@
+"""The environment loop that every MuJoCo task shares: step, fail safely, end, reset, count.
+
+A task subclasses :class:`MujocoVecEnv` and fills in the hooks marked "task"; the same class runs on both engines.
+Legend: N worlds, one row a world; n reset worlds; A action size. Times in seconds, frames as in the task's spec.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embodied.types import Obs, StepResult, TaskSpec
+
+from .physics import Physics
+
+
+class MujocoVecEnv(abc.ABC):
+    """N worlds of one task; implements :class:`embodied.types.VecEnv`.
+
+    autoreset: rows that end are reset within the step (the default). Turned off, they stay as they ended until
+        :meth:`reset_rows`; this is what Gymnasium's DISABLED mode needs.
+    failures: worlds reset since construction because their physics became invalid.
+    on_failure: called with a world's index before its state is thrown away, e.g. to dump it for replay.
+    """
+
+    spec: TaskSpec
+
+    def __init__(self, physics: Physics, *, substeps: int, seed: int = 0) -> None:
+        self.physics = physics
+        self.num_worlds = self.num_rows = physics.num_worlds
+        self.device = physics.device
+        self.substeps = substeps
+        self.autoreset = True
+        self.failures = 0
+        self.on_failure: Callable[[int], None] | None = None
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.episode_length = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
+        self.episode_return = torch.zeros(self.num_worlds, device=self.device)
+        self._renderer: Any = None
+
+    # The hooks a task fills in -------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
+        """task: draw the start of an episode for these worlds: qpos (n, nq), qvel (n, nv)."""
+
+    def on_reset(self, worlds: Tensor) -> None:
+        """task: clear buffers and draw commands and randomisation for these worlds, before their state is set."""
+
+    @abc.abstractmethod
+    def apply_action(self, action: Tensor) -> None:
+        """task: turn actions (N, A) into controls and advance the physics by ``self.substeps``."""
+
+    def after_physics(self) -> None:
+        """task: update timers and whatever reward and observation share, once per step."""
+
+    @abc.abstractmethod
+    def reward(self) -> Tensor:
+        """task: reward of this step, (N,)."""
+
+    @abc.abstractmethod
+    def terminated(self) -> Tensor:
+        """task: (N,) bool, the episode is over for good."""
+
+    @abc.abstractmethod
+    def observe(self, worlds: Tensor | None = None) -> Obs:
+        """task: observation groups of all worlds, or of these (n, ...) just after their reset."""
+
+    def before_observe(self) -> None:
+        """task: what happens between the end of a step and the observation, e.g. new commands and pushes."""
+
+    def episode_metrics(self) -> dict[str, Tensor]:
+        """task: figures of the episodes so far, each (N,); read where a row ended."""
+        return {}
+
+    def task_state(self) -> dict[str, Any]:
+        """task: buffers that a bit-exact continuation needs, beyond those of the base class."""
+        return {}
+
+    def load_task_state(self, state: Mapping[str, Any]) -> None:
+        """task: the inverse of :meth:`task_state`."""
+
+    # VecEnv --------------------------------------------------------------------------------------------------
+
+    def reset(self, seed: int | None = None) -> Obs:
+        """Start every world afresh; see :class:`embodied.types.VecEnv`."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        worlds = torch.arange(self.num_worlds, device=self.device)
+        self._start(worlds)
+        return self.observe(worlds)
+
+    def step(self, action: Tensor) -> StepResult:
+        """Advance every world by one control period; action (N, 1, A) in policy units."""
+        self._check_action(action)
+        self.apply_action(action[:, 0])
+        failed = self.physics.failed()
+        any_failed = bool(failed.any())
+        if any_failed:
+            self._count_failures(failed)
+        self.episode_length += 1
+        self.after_physics()
+        reward = self.reward()
+        terminated = self.terminated()
+        if any_failed:
+            reward, terminated = torch.where(failed, 0.0, reward), terminated | failed
+        self.episode_return += reward
+        horizon = self.spec.horizon or torch.iinfo(torch.long).max
+        truncated = (self.episode_length >= horizon) & ~terminated
+        self.before_observe()
+        final_obs = self.observe()
+        if any_failed:
+            final_obs = {name: torch.nan_to_num(group) for name, group in final_obs.items()}
+        done = terminated | truncated
+        metrics = self._metrics(failed) if bool(done.any()) else {}
+        obs = self._autoreset(done, final_obs) if metrics and self.autoreset else final_obs
+        return StepResult(obs, reward, terminated, truncated, final_obs, metrics)
+
+    def reset_rows(self, mask: Tensor) -> Obs:
+        """Reset the rows of a (N,) bool mask and observe all rows; for callers that turned ``autoreset`` off."""
+        worlds = mask.nonzero().squeeze(-1)
+        self._start(worlds)
+        obs = self.observe()
+        fresh = self.observe(worlds)
+        return {name: group.index_copy(0, worlds, fresh[name]) for name, group in obs.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-exact continuation needs."""
+        return {
+            "physics": self.physics.state_dict(),
+            "generator": self.generator.get_state(),
+            "episode_length": self.episode_length.clone(),
+            "episode_return": self.episode_return.clone(),
+            "failures": self.failures,
+            "task": self.task_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.physics.load_state_dict(state["physics"])
+        self.generator.set_state(state["generator"].cpu())
+        self.episode_length.copy_(state["episode_length"])
+        self.episode_return.copy_(state["episode_return"])
+        self.failures = int(state["failures"])
+        self.load_task_state(state["task"])
+
+    def render(self, row: int = 0, *, width: int = 640, height: int = 480, camera: str | int = -1) -> np.ndarray:
+        """RGB frame of one world, (height, width, 3) uint8."""
+        from .render import WorldRenderer
+
+        if self._renderer is None or self._renderer.size != (width, height):
+            self._renderer = WorldRenderer(self.physics.model, width, height)
+        return self._renderer.render(*self.physics.get_model_data(row), camera)
+
+    def close(self) -> None:
+        """Release threads, device memory and the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self.physics.close()
+
+    # Pieces --------------------------------------------------------------------------------------------------
+
+    def _check_action(self, action: Tensor) -> None:
+        expected = (self.num_rows, 1, self.spec.action.size)
+        if tuple(action.shape) != expected:
+            raise ValueError(f"{self.spec.name}: action of shape {tuple(action.shape)}, expected {expected}")
+
+    def _start(self, worlds: Tensor) -> None:
+        if len(worlds) == 0:
+            return
+        self.episode_length[worlds] = 0
+        self.episode_return[worlds] = 0.0
+        self.on_reset(worlds)
+        self.physics.reset(worlds, *self.initial_state(worlds))
+
+    def _autoreset(self, done: Tensor, final_obs: Obs) -> Obs:
+        worlds = done.nonzero().squeeze(-1)
+        self._start(worlds)
+        fresh = self.observe(worlds)
+        return {name: group.index_copy(0, worlds, fresh[name]) for name, group in final_obs.items()}
+
+    def _count_failures(self, failed: Tensor) -> None:
+        worlds = failed.nonzero().squeeze(-1).tolist()
+        self.failures += len(worlds)
+        if self.on_failure is not None:
+            for world in worlds:
+                self.on_failure(world)
+
+    def _metrics(self, failed: Tensor) -> dict[str, Tensor]:
+        metrics = {"return": self.episode_return.clone(), "length": self.episode_length.float()}
+        metrics["physics_failure"] = failed.float()
+        return metrics | {name: value.clone() for name, value in self.episode_metrics().items()}
+
+    def uniform(self, rows: int, low: float | Tensor, high: float | Tensor, *size: int) -> Tensor:
+        """Draws from U(low, high), (rows, *size), from this environment's own generator."""
+        return low + (high - low) * torch.rand(rows, *size, generator=self.generator, device=self.device)

@@ -1,0 +1,28 @@
+"""Robots: one file each, holding its constants with their source; the MJCF is under ``assets/robots``."""
+
+from __future__ import annotations
+
+import difflib
+
+from .go1 import GO1
+from .go2 import GO2
+from .robot import Robot
+
+_ROBOTS = {"go1": GO1, "go2": GO2}
+
+
+def robot_names() -> tuple[str, ...]:
+    """The names that :func:`get_robot` knows."""
+    return tuple(_ROBOTS)
+
+
+def get_robot(name: str) -> Robot:
+    """The robot of this name. Raises ValueError naming the valid choices."""
+    if name in _ROBOTS:
+        return _ROBOTS[name]
+    near = difflib.get_close_matches(name, _ROBOTS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown robot {name!r}; choose from {', '.join(_ROBOTS)}{hint}")
+
+
+__all__ = ["GO1", "GO2", "Robot", "get_robot", "robot_names"]

@@ -1,0 +1,1 @@
+"""The tasks: each module's ``make`` builds a VecEnv from a task configuration."""

@@ -1,0 +1,1 @@
+"""Legged locomotion: velocity tracking on flat and rough ground, getting up."""

@@ -1,0 +1,404 @@
+"""What every legged task shares: buffers, delays, pushes, and the :class:`LeggedState` that its terms see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
+from ...mdp import rewards, terminations
+from ...mdp.commands import CommandConfig, VelocityCommand
+from ...mdp.frames import yaw
+from ...mdp.groups import ObservationGroups
+from ...mdp.state import LeggedState, base_motion, leg_phase
+from ...mdp.terms import WeightedTerms, bind
+from ...mujoco.physics import Physics
+from ...mujoco.randomization import Randomizer, parse, robot_parts
+from ...mujoco.terrain import Ground
+from ...mujoco.vec_env import MujocoVecEnv
+from ...robots.robot import Robot
+
+from .config import DelayConfig, GaitConfig, LeggedConfig, PushConfig, ScanConfig, build
+
+
+class LeggedEnv(MujocoVecEnv):
+    """N worlds of one legged robot. Subclasses choose the start of an episode and the episode's figures."""
+
+    def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
+        super().__init__(physics, substeps=config.substeps, seed=seed)
+        self.config, self.robot, self.ground = config, robot, ground
+        self.dt = config.control_dt
+        self.command = VelocityCommand(
+            build(CommandConfig, config.commands, "commands"), self.num_worlds, self.device, self.dt
+        )
+        self._gait: GaitConfig = build(GaitConfig, config.gait, "gait")
+        self._push: PushConfig = build(PushConfig, config.push, "push")
+        self._delay: DelayConfig = build(DelayConfig, config.delay, "delay")
+        self._bind_fields()
+        self._make_buffers()
+        legs = list(robot.leg_names)
+        parts = robot_parts(
+            physics.model, "base", [f"{leg}_foot" for leg in legs], robot.spec.joint_names, robot.spec.joint_names
+        )
+        self.randomizer = Randomizer(parse(config.randomization), physics, parts)
+        self._make_terms()
+        self.spec = self._make_spec()
+
+    # Construction --------------------------------------------------------------------------------------------
+
+    def _bind_fields(self) -> None:
+        model, spec = self.physics.model, self.robot.spec
+        self._qpos, self._qvel = self.physics.field("qpos"), self.physics.field("qvel")
+        self._ctrl, self._force = self.physics.field("ctrl"), self.physics.field("actuator_force")
+        self._sites, self._sensors = self.physics.field("site_xpos"), self.physics.field("sensordata")
+        legs = self.robot.leg_names
+        self._foot_sites = torch.tensor([model.site(f"{leg}_foot").id for leg in legs], device=self.device)
+        self._foot_sensors = self._sensor_columns([f"{leg}_foot_contact" for leg in legs])
+        body = [model.sensor(i).name for i in range(model.nsensor)]
+        body = [name for name in body if name.endswith("_contact") and not name.endswith("foot_contact")]
+        self._body_sensors = self._sensor_columns(body)
+        as_tensor = {"dtype": torch.float32, "device": self.device}
+        self._default = torch.tensor(spec.default_joint_pos, **as_tensor)
+        self._low, self._high = torch.tensor(spec.joint_low, **as_tensor), torch.tensor(spec.joint_high, **as_tensor)
+        self._offsets = torch.tensor([self._gait.offsets[leg] for leg in legs], **as_tensor)
+        self._scan_points = self._make_scan().to(self.device)
+
+    def _sensor_columns(self, names: list[str]) -> Tensor:
+        columns = [int(self.physics.model.sensor(name).adr[0]) for name in names]
+        return torch.tensor(columns, dtype=torch.long, device=self.device)
+
+    def _make_scan(self) -> Tensor:
+        """Points of the height scan in the heading frame, (P, 2) m, x-major."""
+        if self.config.scan is None:
+            return torch.zeros(0, 2)
+        c: ScanConfig = build(ScanConfig, self.config.scan, "scan")
+        xs = torch.arange(-c.half_x, c.half_x + 1e-6, c.spacing)
+        ys = torch.arange(-c.half_y, c.half_y + 1e-6, c.spacing)
+        self._scan_shape = (len(xs), len(ys))
+        return torch.cartesian_prod(xs, ys)
+
+    def _make_buffers(self) -> None:
+        n, joints, legs = self.num_worlds, len(self._default), len(self._offsets)
+
+        def zeros(*shape: int, **kind: Any) -> Tensor:
+            return torch.zeros(n, *shape, device=self.device, **kind)
+
+        self._buffers = {
+            "action": zeros(joints),
+            "action_1": zeros(joints),
+            "action_2": zeros(joints),
+            "target": zeros(joints),
+            "clock": zeros(),
+            "air_time": zeros(legs),
+            "contact": zeros(legs, dtype=torch.bool),
+            "foot_pos": zeros(legs, 3),
+            "encoder_bias": zeros(joints),
+            "push_time": zeros(),
+            "action_delay": zeros(dtype=torch.long),
+            "obs_delay": zeros(dtype=torch.bool),
+            "swing_peak": zeros(legs),
+            "start": zeros(3),
+            "asked": zeros(),
+        }
+        self._landed = zeros(legs, dtype=torch.bool)
+        self._flight = zeros(legs)
+        self._foot_vel = zeros(legs, 3)
+        self._friction, self._added_mass, self._com_shift = zeros() + 1.0, zeros(), zeros(3)
+        self._nominal_friction = float(
+            self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0]
+        )
+        self._previous_obs: Tensor | None = None
+
+    def _make_terms(self) -> None:
+        given = {
+            "low": self._low,
+            "high": self._high,
+            "duty": self._gait.duty,
+            "frequency": self._gait.frequency,
+            "target": self.robot.spec.base_height,
+        }
+        self._rewards = WeightedTerms(rewards, self.config.rewards, given)
+        self._reward_sums = torch.zeros(self.num_worlds, len(self._rewards.names), device=self.device)
+        self._ends = {
+            name: bind(terminations, name, options or {}, given) for name, options in self.config.terminations.items()
+        }
+        joints, legs = self.robot.spec.joint_names, self.robot.leg_names
+        self.groups = ObservationGroups(
+            self.config.observations,
+            {"frequency": self._gait.frequency},
+            self._read(torch.arange(1, device=self.device)),
+            {"joint": self.robot.joint_mirror, "leg": leg_mirror(legs), "scan": self._scan_mirror()},
+            {"joint": joints, "leg": legs},
+        )
+
+    def _scan_mirror(self) -> Mirror:
+        if not len(self._scan_points):
+            return Mirror((), ())
+        rows, columns = self._scan_shape
+        index = torch.arange(rows * columns).reshape(rows, columns).flip(1).reshape(-1)
+        return Mirror(tuple(index.tolist()), (1.0,) * len(index))
+
+    def _make_spec(self) -> TaskSpec:
+        spec, c = self.robot.spec, self.config
+        action = ActionSpec(
+            names=spec.joint_names,
+            unit="rad",
+            kind="joint_position",
+            offset=spec.default_joint_pos,
+            scale=(c.action_scale,) * len(spec.joint_names),
+            low=None if c.action_limit is None else -c.action_limit,
+            high=c.action_limit,
+            command_low=spec.joint_low,
+            command_high=spec.joint_high,
+        )
+        return TaskSpec(
+            name=c.name,
+            control_dt=c.control_dt,
+            physics_dt=c.physics_dt,
+            horizon=round(c.episode_length_s / c.control_dt),
+            obs=self.groups.groups,
+            action=action,
+            success_metric="success",
+            command=self.command.config.limits,
+            robot=spec,
+            symmetry=self.groups.symmetry(self.robot.joint_mirror),
+        )
+
+    # A step --------------------------------------------------------------------------------------------------
+
+    def apply_action(self, action: Tensor) -> None:
+        """Joint targets ``default + scale * action``, held within the joint limits, after the world's delay."""
+        b = self._buffers
+        b["action_2"].copy_(b["action_1"])
+        b["action_1"].copy_(b["action"])
+        b["action"].copy_(action if self.config.action_limit is None else action.clamp(*self._action_limits()))
+        target = torch.clamp(self._default + self.config.action_scale * b["action"], self._low, self._high)
+        if self._delay.action_s[1] <= 0:
+            self._ctrl.copy_(target)
+            self.physics.step(self.substeps)
+        else:
+            self._delayed_step(b["target"], target)
+        b["target"].copy_(target)
+
+    def _action_limits(self) -> tuple[float, float]:
+        limit = float(self.config.action_limit or 0.0)
+        return -limit, limit
+
+    def _delayed_step(self, before: Tensor, target: Tensor) -> None:
+        """The old target for the world's first ``action_delay`` substeps, then the new one."""
+        delay = self._buffers["action_delay"]
+        last = min(int(delay.max()), self.substeps)
+        for substep in range(last):
+            self._ctrl.copy_(torch.where((delay > substep)[:, None], before, target))
+            self.physics.step(1)
+        if last < self.substeps:
+            self._ctrl.copy_(target)
+            self.physics.step(self.substeps - last)
+
+    def after_physics(self) -> None:
+        """Clock, contact timers and foot velocities; then the state of this step."""
+        b = self._buffers
+        b["clock"].add_(self._gait.frequency * self.dt).remainder_(1.0)
+        touching = self._sensors[:, self._foot_sensors] > 0
+        self._landed = touching & ~b["contact"]
+        self._flight = b["air_time"] + self.dt
+        b["air_time"].copy_(torch.where(touching, 0.0, self._flight))
+        b["contact"].copy_(touching)
+        feet = self._sites[:, self._foot_sites].float()
+        self._foot_vel = (feet - b["foot_pos"]) / self.dt
+        b["foot_pos"].copy_(feet)
+        b["asked"] += self.command.value[:, :2].norm(dim=-1) * self.dt
+        self._state = self._read()
+
+    def _read(self, worlds: Tensor | None = None) -> LeggedState:
+        """The state of these worlds, or of all."""
+        b, at = self._buffers, slice(None) if worlds is None else worlds
+        qpos, qvel = self._qpos[at].float(), self._qvel[at].float()
+        joint_pos = qpos[:, 7:]
+        feet, phase = b["foot_pos"][at], leg_phase(b["clock"][at], self._offsets)
+        sole = feet[..., 2] - self.robot.foot_radius - self.ground.height(feet[..., :2])
+        body = self._sensors[at][:, self._body_sensors].float().sum(-1)
+        return LeggedState(
+            **base_motion(qpos, qvel),
+            base_height=qpos[:, 2] - self.ground.height(qpos[:, :2]),
+            joint_pos=joint_pos,
+            joint_vel=qvel[:, 6:],
+            joint_offset=joint_pos - self._default,
+            torque=self._force[at].float(),
+            action=b["action"][at],
+            action_1=b["action_1"][at],
+            action_2=b["action_2"][at],
+            command=self.command.value[at],
+            moving=self.command.moving[at],
+            phase=phase,
+            foot_height=sole,
+            foot_vel_w=self._foot_vel[at],
+            contact=b["contact"][at],
+            air_time=self._flight[at],
+            landed=self._landed[at],
+            body_contact=body,
+            encoder_bias=b["encoder_bias"][at],
+            friction=self._friction[at],
+            added_mass=self._added_mass[at],
+            com_shift=self._com_shift[at],
+            height_scan=self._scan(qpos),
+        )
+
+    def _scan(self, qpos: Tensor) -> Tensor:
+        """Base height above the ground at the scan's points, less the nominal height, (n, P) m."""
+        if not len(self._scan_points):
+            return qpos.new_zeros(len(qpos), 0)
+        heading = yaw(qpos[:, 3:7])[:, None]
+        x, y = self._scan_points.unbind(-1)
+        cos, sin = torch.cos(heading), torch.sin(heading)
+        points = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + qpos[:, None, :2]
+        return qpos[:, 2:3] - self.ground.height(points) - self.robot.spec.base_height
+
+    def reward(self) -> Tensor:
+        """The weighted terms, times the control period."""
+        total, parts = self._rewards(self._state)
+        self._reward_sums += parts * self.dt
+        return total * self.dt
+
+    def terminated(self) -> Tensor:
+        """Any termination term."""
+        ended = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
+        for term in self._ends.values():
+            ended |= term(self._state)
+        return ended
+
+    def before_observe(self) -> None:
+        """New commands and pushes, which the policy sees or feels from the next observation on."""
+        self.command.step(self.generator)
+        if self._push.speed[1] > 0:
+            self._push_bases()
+
+    def _push_bases(self) -> None:
+        left = self._buffers["push_time"]
+        left -= self.dt
+        due = left <= 0
+        if not bool(due.any()):
+            return
+        worlds = due.nonzero().squeeze(-1)
+        angle = self.uniform(len(worlds), 0.0, 2 * torch.pi)
+        speed = self.uniform(len(worlds), *self._push.speed)
+        push = torch.stack([speed * torch.cos(angle), speed * torch.sin(angle)], -1)
+        self._qvel[worlds, :2] += push.to(self._qvel.dtype)
+        left[worlds] = self.uniform(len(worlds), *self._push.interval_s)
+
+    def observe(self, worlds: Tensor | None = None) -> Obs:
+        """Groups of all worlds, or of these just after their reset; the policy's may be a period late."""
+        if worlds is not None:
+            obs = self.groups(self._read(worlds), self.generator)
+            if self._previous_obs is not None:
+                self._previous_obs[worlds] = obs["policy"]
+            return obs
+        obs = self.groups(self._observed_state(), self.generator)
+        if self._delay.observation_s[1] > 0:
+            obs["policy"] = self._delayed_obs(obs["policy"])
+        return obs
+
+    def _observed_state(self) -> LeggedState:
+        """The step's state with what :meth:`before_observe` changed."""
+        state = self._state
+        state.command, state.moving = self.command.value, self.command.moving
+        if self._push.speed[1] > 0:
+            qvel = self._qvel.float()
+            state.lin_vel_b = base_motion(self._qpos.float(), qvel)["lin_vel_b"]
+        return state
+
+    def _delayed_obs(self, obs: Tensor) -> Tensor:
+        before = obs if self._previous_obs is None else self._previous_obs
+        self._previous_obs = obs
+        return torch.where(self._buffers["obs_delay"][:, None], before, obs)
+
+    # Reset ---------------------------------------------------------------------------------------------------
+
+    def on_reset(self, worlds: Tensor) -> None:
+        """Curriculum, randomisation, commands, delays; clear the buffers."""
+        b = self._buffers
+        self._update_curriculum(worlds)
+        self.randomizer.draw(worlds, self.generator)
+        self._remember_draws(worlds)
+        self.command.draw(worlds, self.generator)
+        for name in ("action", "action_1", "action_2", "air_time", "swing_peak", "contact", "asked"):
+            b[name][worlds] = 0
+        self._reward_sums[worlds] = 0.0
+        self._foot_vel[worlds], self._landed[worlds], self._flight[worlds] = 0.0, False, 0.0
+        n = len(worlds)
+        b["target"][worlds] = self._default
+        b["clock"][worlds] = self.uniform(n, 0.0, 1.0)
+        b["encoder_bias"][worlds] = self.uniform(n, -self.config.encoder_bias, self.config.encoder_bias, len(self._low))
+        b["push_time"][worlds] = self.uniform(n, *self._push.interval_s)
+        delay = self.uniform(n, *self._delay.action_s) / self.config.physics_dt
+        b["action_delay"][worlds] = delay.round().long()
+        late = self.uniform(n, *self._delay.observation_s) / self.dt
+        b["obs_delay"][worlds] = late.round() >= 1
+
+    def _update_curriculum(self, worlds: Tensor) -> None:
+        b = self._buffers
+        started = b["asked"][worlds] > 0
+        walked = (self._qpos[worlds, :2].float() - b["start"][worlds, :2]).norm(dim=-1)
+        self.ground.update_levels(worlds[started], walked[started], b["asked"][worlds][started], self.generator)
+
+    def _remember_draws(self, worlds: Tensor) -> None:
+        samples = self.randomizer.samples
+        self._friction[worlds] = self._nominal_friction
+        if "foot_friction" in samples:
+            self._friction[worlds] = samples["foot_friction"][worlds, 0]
+        if "base_mass" in samples:
+            self._added_mass[worlds] = samples["base_mass"][worlds, 0]
+        if "base_com" in samples:
+            self._com_shift[worlds] = samples["base_com"][worlds]
+
+    def _start(self, worlds: Tensor) -> None:
+        super()._start(worlds)
+        feet = self._sites[worlds][:, self._foot_sites].float()
+        self._buffers["foot_pos"][worlds] = feet
+        self._buffers["contact"][worlds] = self._sensors[worlds][:, self._foot_sensors] > 0
+
+    # Figures and state ---------------------------------------------------------------------------------------
+
+    def episode_metrics(self) -> dict[str, Tensor]:
+        """Each reward term's sum over the episode, and the curriculum's figures."""
+        sums = {f"reward/{name}": self._reward_sums[:, i] for i, name in enumerate(self._rewards.names)}
+        return sums | self.ground.metrics
+
+    def task_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {f"buffer/{name}": value.clone() for name, value in self._buffers.items()}
+        state |= {f"sample/{name}": value.clone() for name, value in self.randomizer.samples.items()}
+        late = {} if self._previous_obs is None else {"obs": self._previous_obs.clone()}
+        return {
+            "buffers": state,
+            "reward_sums": self._reward_sums.clone(),
+            "privileged": torch.cat([self._friction[:, None], self._added_mass[:, None], self._com_shift], -1),
+            "command": self.command.state_dict(),
+            "ground": self.ground.state_dict(),
+            "late": late,
+        }
+
+    def load_task_state(self, state: Mapping[str, Any]) -> None:
+        for name, value in self._buffers.items():
+            value.copy_(state["buffers"][f"buffer/{name}"])
+        for name, value in self.randomizer.samples.items():
+            value.copy_(state["buffers"][f"sample/{name}"])
+        self._reward_sums.copy_(state["reward_sums"])
+        privileged = state["privileged"]
+        self._friction.copy_(privileged[:, 0])
+        self._added_mass.copy_(privileged[:, 1])
+        self._com_shift.copy_(privileged[:, 2:5])
+        self.command.load_state_dict(state["command"])
+        self.ground.load_state_dict(state["ground"])
+        self._previous_obs = state["late"]["obs"].clone() if state["late"] else None
+
+
+def leg_mirror(legs: tuple[str, ...]) -> Mirror:
+    """Left and right change places: names that start with or contain L and R at their second letter, as FR, FL."""
+    swap = {"L": "R", "R": "L"}
+    index = tuple(legs.index(leg[0] + swap[leg[1]] + leg[2:]) for leg in legs)
+    return Mirror(index, (1.0,) * len(legs))
+
+

@@ -1,0 +1,102 @@
+"""Velocity tracking: follow a commanded planar velocity and yaw rate, on flat or generated ground.
+
+Start: near the stance, random heading, small random velocities. End: a fall (tilt or height), or 20 s.
+Success: the episode ran to its horizon without a fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...mdp.frames import from_yaw
+from ...mujoco.physics import Physics
+from ...mujoco.terrain import Ground
+from ...robots.robot import Robot
+from .config import LeggedConfig
+from .construct import construct
+from .legged import LeggedEnv
+
+
+class VelocityEnv(LeggedEnv):
+    """N robots that follow commands; see :class:`LeggedEnv`."""
+
+    def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
+        super().__init__(config, robot, physics, ground, seed)
+        # sums over the episode: |velocity error|, |yaw rate error|, peak heights of finished swings, their number
+        self._errors = torch.zeros(self.num_worlds, 4, device=self.device)
+        self._fell = torch.zeros(self.num_worlds, device=self.device)
+
+    def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
+        """Stance at the world's origin, with the half-ranges of ``config.initial``."""
+        n, spread, spec = len(worlds), self.config.initial, self.robot.spec
+        position = self.ground.origin(worlds)
+        self._buffers["start"][worlds] = position
+        reach = spread.get("position", 0.0)
+        offset = self.uniform(n, -reach, reach, 2)
+        position[:, :2] += offset
+        position[:, 2] = self._highest_ground(position[:, :2]) + spec.base_height
+        turn = spread.get("yaw", torch.pi)
+        quat = from_yaw(self.uniform(n, -turn, turn))
+        bend = spread.get("joint", 0.0)
+        joints = self._default + self.uniform(n, -bend, bend, len(self._default))
+        joints = torch.clamp(joints, self._low, self._high)
+        speed = spread.get("velocity", 0.0)
+        qvel = torch.zeros(n, self.physics.model.nv, device=self.device)
+        qvel[:, :6] = self.uniform(n, -speed, speed, 6)
+        return torch.cat([position, quat, joints], -1), qvel
+
+    def _highest_ground(self, xy: Tensor) -> Tensor:
+        """The highest ground [m] below a robot at xy (n, 2), so that no foot starts inside it."""
+        reach = torch.linspace(-0.3, 0.3, 7, device=self.device)
+        points = xy[:, None] + torch.cartesian_prod(reach, reach)
+        return self.ground.height(points).amax(-1)
+
+    def on_reset(self, worlds: Tensor) -> None:
+        super().on_reset(worlds)
+        self._errors[worlds], self._fell[worlds] = 0.0, 0.0
+
+    def after_physics(self) -> None:
+        """Accumulate the tracking errors of the episode."""
+        super().after_physics()
+        s = self._state
+        self._errors[:, 0] += (s.lin_vel_b[:, :2] - s.command[:, :2]).norm(dim=-1)
+        self._errors[:, 1] += (s.ang_vel_b[:, 2] - s.command[:, 2]).abs()
+        peak = self._buffers["swing_peak"]
+        self._errors[:, 2] += (peak * s.landed).sum(-1)
+        self._errors[:, 3] += s.landed.sum(-1)
+        peak.copy_(torch.where(s.contact, 0.0, torch.maximum(peak, s.foot_height)))
+
+    def terminated(self) -> Tensor:
+        ended = super().terminated()
+        self._fell = ended.float()
+        return ended
+
+    def episode_metrics(self) -> dict[str, Tensor]:
+        """Mean tracking errors |v_xy - command| [m/s] and |yaw rate - command| [rad/s], falls, mean peak height of a swing [m]."""
+        length = self.episode_length.clamp_min(1)
+        figures = {
+            "error_lin_vel": self._errors[:, 0] / length,
+            "error_ang_vel": self._errors[:, 1] / length,
+            "swing_height": self._errors[:, 2] / self._errors[:, 3].clamp_min(1),
+            "fall": self._fell,
+            "success": 1.0 - self._fell,
+        }
+        return figures | super().episode_metrics()
+
+    def task_state(self) -> dict[str, Any]:
+        return super().task_state() | {"errors": self._errors.clone()}
+
+    def load_task_state(self, state: Mapping[str, Any]) -> None:
+        super().load_task_state(state)
+        self._errors.copy_(state["errors"])
+
+
+def make(
+    config: Mapping[str, Any], *, num_worlds: int, device: Any, engine: str, num_threads: int, seed: int
+) -> VelocityEnv:
+    """Build the task from its configuration; see :func:`envs.registry.make`."""
+    return construct(VelocityEnv, config, num_worlds, device, engine, num_threads, seed)

@@ -1,0 +1,107 @@
+"""A Gaussian actor and an asymmetric critic, both multilayer perceptrons.
+
+Legend: B rows; H action chunk; A action size; F = 1 likelihood factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from embodied.types import Decision, Evaluation, Obs, TaskSpec
+
+from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
+from .networks import ACTIVATIONS, INITS, flat, mlp, pick
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """hidden, critic_hidden: layer widths; critic_hidden None: as hidden.
+
+    activation: elu, relu, tanh, silu or gelu.  init: orthogonal or default (of torch).
+    init_std, min_std: standard deviation of the action, in policy units.
+    """
+
+    hidden: tuple[int, ...] = (128, 128, 64)
+    critic_hidden: tuple[int, ...] | None = None
+    activation: str = "elu"
+    init: str = "orthogonal"
+    init_std: float = 1.0
+    min_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        pick("policy.activation", self.activation, list(ACTIVATIONS))
+        pick("policy.init", self.init, INITS)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "critic_hidden", tuple(self.critic_hidden or self.hidden))
+
+
+class MLPPolicy(nn.Module):
+    """Acts on ``obs["policy"]``; its critic reads ``obs["critic"]``, or ``policy`` where a task has no such group."""
+
+    recurrent = False
+    factor_weight: Tensor
+    factor_clip: Tensor
+
+    def __init__(self, spec: TaskSpec, config: MLPConfig | None = None) -> None:
+        super().__init__()
+        config = config or MLPConfig()
+        self.chunk = (spec.action.chunk, spec.action.size)
+        self.critic_group = "critic" if "critic" in spec.obs else "policy"
+        style = config.activation, config.init
+        self.actor = mlp(group_size(spec, "policy"), config.hidden, self.chunk[0] * self.chunk[1], *style, 0.01)
+        self.critic = mlp(group_size(spec, self.critic_group), cast(tuple, config.critic_hidden), 1, *style, 1.0)
+        self.std = StateIndependentStd(self.chunk, config.init_std, config.min_std)
+        self.register_buffer("factor_weight", torch.ones(1), persistent=False)
+        self.register_buffer("factor_clip", torch.ones(1), persistent=False)
+
+    def initial_memory(self, rows: int) -> dict[str, Tensor]:
+        """Empty: no memory."""
+        return {}
+
+    def mean(self, obs: Obs) -> Tensor:
+        """The most likely action, (B, H, A)."""
+        return self.actor(flat(obs["policy"])).unflatten(-1, self.chunk)
+
+    def value(self, obs: Obs, memory: dict[str, Tensor] | None = None) -> Tensor:
+        """(B,)."""
+        return self.critic(flat(obs[self.critic_group])).squeeze(-1)
+
+    def act(self, obs: Obs, memory: dict[str, Tensor] | None = None, deterministic: bool = False) -> Decision:
+        """Draw actions (B, H, A), or take the most likely ones."""
+        mean, std = self.mean(obs), self.std()
+        action = mean if deterministic else mean + std * torch.randn_like(mean)
+        return Decision(action, gaussian_log_prob(action, mean, std).unsqueeze(-1), self.value(obs))
+
+    def evaluate_actions(self, obs: Obs, action: Tensor, trace: dict[str, Tensor]) -> Evaluation:
+        """Likelihood of actions (B, H, A) taken before."""
+        std = self.std()
+        log_prob = gaussian_log_prob(action, self.mean(obs), std).unsqueeze(-1)
+        return Evaluation(log_prob, gaussian_entropy(std).expand_as(log_prob), self.value(obs))
+
+    def actor_parameters(self) -> Iterator[nn.Parameter]:
+        """What the policy gradient trains."""
+        yield from self.actor.parameters()
+        yield from self.std.parameters()
+
+    def critic_parameters(self) -> Iterator[nn.Parameter]:
+        """What the value loss trains."""
+        return self.critic.parameters()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Figures worth logging."""
+        return {"std": float(self.std().mean())}
+
+
+def group_size(spec: TaskSpec, name: str) -> int:
+    """The number of elements of an observation group, which must be a vector or be flattened."""
+    if name not in spec.obs:
+        raise ValueError(f"task {spec.name!r} has no observation group {name!r}; it has {', '.join(spec.obs)}")
+    size = 1
+    for n in spec.obs[name].shape:
+        size *= n
+    return size

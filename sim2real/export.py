@@ -1,0 +1,190 @@
+"""Export: a policy, its normaliser and its task become a bundle that a robot can run and anyone can check.
+
+A bundle is a folder of three files: ``policy.onnx``, ``golden.npz`` and ``manifest.json`` (see :mod:`.manifest`).
+It is written under a temporary name, verified there, and renamed: a bundle either is complete or is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from embodied.types import Policy, TaskSpec
+
+from . import manifest as m
+from .deployed import MODEL_FILE, OPSET, DeployedPolicy
+from .inference import CONTRACT_KEY, FORMAT_KEY, OnnxPolicy
+from .recording import Recording
+from .rollout import Normalizer
+from .verify import verify_bundle
+
+GOLDEN_FILE = "golden.npz"
+GOLDEN_COUNT = 64
+TOLERANCE = 1e-5  # of a command, in its unit, or in policy units where these are smaller
+
+
+class ExportError(RuntimeError):
+    """A policy that cannot be exported, or whose export did not verify."""
+
+
+def export_policy(
+    policy: Policy,
+    normalizer: Normalizer,
+    spec: TaskSpec,
+    out: str | Path,
+    recording: Recording,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> m.Manifest:
+    """Write a verified bundle to the folder ``out``.
+
+    Args:
+        policy, normalizer: as the learner uses them; ``policy.act(normalizer(obs), memory, deterministic=True)`` is the
+            truth that the export is held to. They are not changed.
+        recording: observations of real rollouts (see :func:`.rollout.record`), raw, 4096 of them for a full parity
+            check. Some become the bundle's golden vectors.
+        provenance: JSON values about where the policy comes from.
+        force: replace a bundle that is already there.
+    Raises:
+        FileExistsError: ``out`` exists. ExportError: the export does not do what the policy does.
+    """
+    out = Path(out).resolve()
+    check_target(out, force)
+    deployed = DeployedPolicy(policy, normalizer, spec)
+    recording = recording if deployed.memory_names else recording.flat()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        (folder / MODEL_FILE).write_bytes(to_onnx(deployed))
+        golden = _write_golden(folder, deployed, recording)
+        parity = measure_parity(deployed, OnnxPolicy(folder / MODEL_FILE, deployed.contract), recording)
+        manifest = _write_manifest(folder, deployed.contract, golden, parity, dict(provenance or {}))
+        failed = verify_bundle(folder, deployed, recording).failures
+        if failed:
+            raise ExportError("the export does not verify: " + "; ".join(f"{c.name}: {c.detail}" for c in failed))
+        _publish(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Raise FileExistsError unless a bundle may be written to ``out``; worth asking before a long rollout."""
+    if not out.exists():
+        return
+    if not (out / m.FILE).is_file():
+        raise FileExistsError(f"{out} exists and is no bundle; choose another folder")
+    if not force:
+        raise FileExistsError(f"{out} already holds a bundle; choose another folder, or force=true to replace it")
+
+
+def to_onnx(deployed: DeployedPolicy) -> bytes:
+    """One self-contained ONNX file with a free batch axis; the same weights give the same bytes."""
+    model = deployed.contract.model
+    example = tuple(torch.zeros(2, *tensor.shape[1:]) for tensor in model.inputs)  # type: ignore[arg-type]
+    batch = torch.export.Dim("batch", min=1)
+    states = tuple({0: batch} for _ in example[1:])
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            deployed,
+            example,
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in model.inputs],
+            output_names=[tensor.name for tensor in model.outputs],
+            dynamic_shapes=({0: batch}, states) if states else ({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    return _finish(program.model_proto, deployed.contract).SerializeToString(deterministic=True)
+
+
+def measure_parity(deployed: DeployedPolicy, network: OnnxPolicy, recording: Recording) -> m.Parity:
+    """The largest differences between torch and onnxruntime along a recording."""
+    expected = deployed.replay(recording)
+    found = network.replay(recording.obs, recording.start)
+    command, action = (float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+    return m.Parity(recording.count, command, action, TOLERANCE)
+
+
+def _write_golden(folder: Path, deployed: DeployedPolicy, recording: Recording) -> m.Golden:
+    """64 observations: sequences of 16 for a policy with memory."""
+    steps = min(16, len(recording.obs))
+    golden = recording.first(steps).spread(max(1, GOLDEN_COUNT // steps))
+    command, action = deployed.replay(golden)
+    np.savez(folder / GOLDEN_FILE, obs=golden.obs, start=golden.start, command=command, action=action)
+    return m.Golden(GOLDEN_FILE, *golden.start.shape, tolerance=TOLERANCE)
+
+
+def _write_manifest(
+    folder: Path, contract: m.Contract, golden: m.Golden, parity: m.Parity, provenance: dict[str, Any]
+) -> m.Manifest:
+    files = {name: m.file_info(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
+    manifest = m.Manifest(m.FORMAT, m.FORMAT_VERSION, contract, m.CONVENTIONS, golden, parity, provenance, files)
+    manifest.sealed().write(folder)
+    return m.Manifest.read(folder)
+
+
+def _finish(proto: Any, contract: m.Contract) -> Any:
+    """Take out what the exporter notes about the source code, put in the version and the contract's hash."""
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.graph.value_info[:], proto.graph.metadata_props[:], proto.metadata_props[:]
+    proto.graph.name, proto.graph.doc_string, proto.doc_string = contract.task.name, "", ""
+    for key, value in ((FORMAT_KEY, str(m.FORMAT_VERSION)), (CONTRACT_KEY, contract.sha256())):
+        proto.metadata_props.add(key=key, value=value)
+    return proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings about optional packages; no argument checks of distributions, which cannot be traced."""
+    log, distribution = logging.getLogger("torch.onnx"), torch.distributions.Distribution
+    level, validate = log.level, distribution._validate_args
+    log.setLevel(logging.ERROR)
+    distribution.set_default_validate_args(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        distribution.set_default_validate_args(validate)
+        log.setLevel(level)
+
+
+def _publish(folder: Path, out: Path) -> None:
+    """Rename the finished folder into place, durably; an old bundle goes last."""
+    folder.chmod(0o755)
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        out.rename(old / "old")
+        folder.rename(out)
+        shutil.rmtree(old)
+    else:
+        folder.rename(out)
+    _sync(out.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

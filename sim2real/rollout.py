@@ -1,0 +1,42 @@
+"""Rollouts of a torch policy for comparison with its export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embodied.types import Obs, Policy, VecEnv
+
+from .manifest import POLICY_GROUP
+from .recording import Recording
+
+Normalizer = Callable[[Obs], Obs]
+
+
+@torch.no_grad()
+def record(env: VecEnv, policy: Policy, normalizer: Normalizer, steps: int, seed: int = 0) -> Recording:
+    """Let the policy act for ``steps`` from a reset and keep what it saw. It draws its actions, so as to see more."""
+    obs, memory = env.reset(seed), policy.initial_memory(env.num_rows)
+    start = torch.ones(env.num_rows, dtype=torch.bool, device=env.device)
+    seen, starts = [], []
+    for _ in range(steps):
+        seen.append(obs[POLICY_GROUP].float().cpu().numpy().copy())
+        starts.append(start.cpu().numpy().copy())
+        decision = policy.act(normalizer(obs), memory)
+        result = env.step(decision.action)
+        obs, start = result.obs, result.done
+        memory = forget(policy, decision.memory, start)
+    return Recording(np.stack(seen), np.stack(starts))
+
+
+def forget(policy: Policy, memory: dict[str, Tensor], ended: Tensor) -> dict[str, Tensor]:
+    """The memory with its rows put back to their start where ``ended`` (B,)."""
+    fresh = policy.initial_memory(len(ended))
+    return {key: torch.where(_like(ended, value), fresh[key].to(value), value) for key, value in memory.items()}
+
+
+def _like(mask: Tensor, value: Tensor) -> Tensor:
+    return mask.reshape(-1, *(1,) * (value.dim() - 1))
