@@ -22,7 +22,7 @@ from .metrics import EpisodeWindow, RunLog
 from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
 from .rollout import Carry, Rollout, collect
-from .runtime import GracefulStop, fast_matmul, load_random_state, random_state
+from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state
 from .types import Policy, VecEnv
 
 Record = dict[str, Any]
@@ -211,6 +211,7 @@ def train(
     """
     run_dir = Path(run_dir)
     stored = dataclasses.asdict(config) if run_config is None else run_config
+    keep_memory()
     trainer = Trainer(env, policy, config)
     if resume is not None:
         trainer.resume(resume)

@@ -94,7 +94,7 @@ class MLPPolicy(nn.Module):
 
     def diagnostics(self) -> dict[str, float]:
         """Figures worth logging."""
-        return {"std": float(self.std().mean())}
+        return {"std": self.std().mean().item()}
 
 
 def group_size(spec: TaskSpec, name: str) -> int:

@@ -95,18 +95,22 @@ def to_onnx(deployed: DeployedPolicy) -> bytes:
     example = tuple(torch.zeros(2, *tensor.shape[1:]) for tensor in model.inputs)  # type: ignore[arg-type]
     batch = torch.export.Dim("batch", min=1)
     states = tuple({0: batch} for _ in example[1:])
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            deployed,
-            example,
-            dynamo=True,
-            external_data=False,
-            opset_version=OPSET,
-            input_names=[tensor.name for tensor in model.inputs],
-            output_names=[tensor.name for tensor in model.outputs],
-            dynamic_shapes=({0: batch}, states) if states else ({0: batch},),
-            verbose=False,
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                deployed,
+                example,
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[tensor.name for tensor in model.inputs],
+                output_names=[tensor.name for tensor in model.outputs],
+                dynamic_shapes=({0: batch}, states) if states else ({0: batch},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ExportError(f"the policy cannot be traced into a graph: {cause}") from error
     assert program is not None
     return _finish(program.model_proto, deployed.contract).SerializeToString(deterministic=True)
 
@@ -125,7 +129,8 @@ def _write_golden(folder: Path, deployed: DeployedPolicy, recording: Recording) 
     golden = recording.first(steps).spread(max(1, GOLDEN_COUNT // steps))
     command, action = deployed.replay(golden)
     np.savez(folder / GOLDEN_FILE, obs=golden.obs, start=golden.start, command=command, action=action)
-    return m.Golden(GOLDEN_FILE, *golden.start.shape, tolerance=TOLERANCE)
+    rows = golden.start.shape[1]
+    return m.Golden(GOLDEN_FILE, steps, rows, TOLERANCE)
 
 
 def _write_manifest(

@@ -273,7 +273,9 @@ def check_seal(manifest: Manifest) -> str:
     """The manifest is as it was written; returns its hash."""
     found = manifest.own_sha256()
     if found != manifest.sha256:
-        raise SchemaError(f"{FILE} was changed after the export: it says sha256 {manifest.sha256}, it hashes to {found}")
+        raise SchemaError(
+            f"{FILE} was changed after the export: it says sha256 {manifest.sha256}, it hashes to {found}"
+        )
     return found
 
 

@@ -20,7 +20,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         if self.obs.ndim != 3 or self.obs.shape[:2] != self.start.shape or not self.start[:1].all():
-            raise ValueError(f"no recording: obs {self.obs.shape}, start {self.start.shape}; every row begins at a start")
+            raise ValueError(f"no recording: obs {self.obs.shape}, start {self.start.shape}; step 0 must be a start")
         if not np.isfinite(self.obs).all():
             raise ValueError("no recording: it holds values that are not finite")
 

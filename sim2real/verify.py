@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import manifest as m
-from .inference import FloatArray, OnnxPolicy
+from .inference import OnnxPolicy
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ _BEHAVIOUR = ("golden vectors", "action scaling", "repeatable", "batch", "limits
 
 def _behaviour(report: Report, folder: Path, manifest: m.Manifest, network: OnnxPolicy) -> None:
     """The checks that run the network."""
-    golden: dict[str, FloatArray] = {}
+    golden: dict[str, np.ndarray] = {}
 
     def load() -> str:
         golden.update(read_golden(folder, manifest))
@@ -139,7 +139,7 @@ def _behaviour(report: Report, folder: Path, manifest: m.Manifest, network: Onnx
     report.run("latency", latency)
 
 
-def read_golden(folder: Path, manifest: m.Manifest) -> dict[str, FloatArray]:
+def read_golden(folder: Path, manifest: m.Manifest) -> dict[str, np.ndarray]:
     """obs (T, R, n), start (T, R), command and action (T, R, A)."""
     g, contract = manifest.golden, manifest.contract
     with np.load(folder / g.file, allow_pickle=False) as file:
@@ -156,17 +156,19 @@ def read_golden(folder: Path, manifest: m.Manifest) -> dict[str, FloatArray]:
     return arrays
 
 
-def check_golden(network: OnnxPolicy, manifest: m.Manifest, golden: dict[str, FloatArray]) -> str:
+def check_golden(network: OnnxPolicy, manifest: m.Manifest, golden: dict[str, np.ndarray]) -> str:
     """The network gives the recorded outputs for the recorded inputs."""
     command, action = network.replay(golden["obs"], golden["start"])
     errors = {"command": _gap(command, golden["command"]), "action": _gap(action, golden["action"])}
     for name, error in errors.items():
         if not error <= manifest.golden.tolerance * _unit(manifest.contract, name):
             raise Failed(f"the network's {name} is off by {error:.3g}: it is not the network that was exported")
-    return f"{manifest.golden.steps * manifest.golden.rows} recorded decisions, largest error {max(errors.values()):.1e}"
+    return (
+        f"{manifest.golden.steps * manifest.golden.rows} recorded decisions, largest error {max(errors.values()):.1e}"
+    )
 
 
-def check_scaling(contract: m.Contract, golden: dict[str, FloatArray]) -> str:
+def check_scaling(contract: m.Contract, golden: dict[str, np.ndarray]) -> str:
     """The manifest's offsets, scales and limits turn the recorded actions into the recorded commands."""
     a = contract.action
     command = np.asarray(a.offset) + np.asarray(a.scale) * golden["action"].astype(np.float64)
@@ -178,7 +180,7 @@ def check_scaling(contract: m.Contract, golden: dict[str, FloatArray]) -> str:
     return f"{len(a.names)} elements, command = offset + scale * action"
 
 
-def check_repeatable(network: OnnxPolicy, golden: dict[str, FloatArray]) -> str:
+def check_repeatable(network: OnnxPolicy, golden: dict[str, np.ndarray]) -> str:
     """The same inputs give the same bits; a random draw inside the network would not."""
     first, second = (network.replay(golden["obs"], golden["start"]) for _ in range(2))
     if not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
@@ -186,7 +188,7 @@ def check_repeatable(network: OnnxPolicy, golden: dict[str, FloatArray]) -> str:
     return "bit for bit"
 
 
-def check_batch(network: OnnxPolicy, golden: dict[str, FloatArray]) -> str:
+def check_batch(network: OnnxPolicy, golden: dict[str, np.ndarray]) -> str:
     """One row at a time gives what all rows together give."""
     together, _ = network.replay(golden["obs"], golden["start"])
     rows = range(golden["obs"].shape[1])
@@ -199,7 +201,7 @@ def check_batch(network: OnnxPolicy, golden: dict[str, FloatArray]) -> str:
     return f"batch 1 and {len(rows)} differ by {gap:.1e}"
 
 
-def check_limits(contract: m.Contract, command: FloatArray) -> str:
+def check_limits(contract: m.Contract, command: np.ndarray) -> str:
     """Every command lies within the command limits."""
     a = contract.action
     if a.command_low is None and a.command_high is None:
@@ -250,7 +252,7 @@ def check_parity(network: OnnxPolicy, manifest: m.Manifest, reference: DeployedP
     return f"{recording.count} observations of real rollouts, largest difference {gap:.1e}"
 
 
-def measure_latency(network: OnnxPolicy, obs: FloatArray) -> dict[str, float]:
+def measure_latency(network: OnnxPolicy, obs: np.ndarray) -> dict[str, float]:
     """p50 and p99 of one decision at batch 1, microseconds."""
     one, memory, spent = np.ascontiguousarray(obs[0, :1]), network.initial_memory(1), []
     for call in range(LATENCY_WARMUP + LATENCY_CALLS):

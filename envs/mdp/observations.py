@@ -76,8 +76,9 @@ def last_action(s: LeggedState) -> Tensor:
 
 
 @term("1", "-", "half_cycle")
-def gait_clock(s: LeggedState, frequency: float) -> Tensor:
-    """(sin, cos) of the first leg's gait phase; (0, 0) while the command asks for no motion."""
+def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float) -> Tensor:
+    """(sin, cos) of the first leg's gait phase; (0, 0) while the command's norm is below ``dead_band``."""
+    # The parameters go into the task's spec: from them the robot's runtime computes the same term.
     angle = 2 * math.pi * s.phase[:, :1]
     return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * s.moving[:, None]
 

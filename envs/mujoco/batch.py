@@ -3,16 +3,15 @@
 Fields are zero-copy float64 views of the batch's state rows. Results are bit-identical at any thread count.
 
 A world whose numbers went bad is put back to the model's defaults by MuJoCo itself, in the middle of ``step``
-(``mj_checkPos`` and its kin); ``failed()`` says so, and such a world has to be reset before its state means anything.
+(``mj_checkPos`` and its kin). ``failed()`` says so until ``reset``; before that its state means nothing.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -21,6 +20,7 @@ import torch
 from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 
+from .fields import STATE_FIELDS, did_you_mean
 from .quiet import quiet
 
 _WARN = mujoco.mjtWarning
@@ -55,11 +55,10 @@ class BatchPhysics:
         self._derived: dict[str, Tensor] = {}
         self._model_fields = {name: self._expand(name) for name in per_world}
         self._before = self._batch.state.copy()
-        self._substeps = 1
+        self._substeps = np.ones(num_worlds, int)
         self._moved = False  # the derived fields of MuJoCo differ from those of a fresh batch
         self._constants_set = False
-        self._raised = np.zeros(num_worlds, bool)
-        self._failed = torch.zeros(num_worlds, dtype=torch.bool)
+        self._failed = np.zeros(num_worlds, bool)
         self._reported: set[int] = set()
 
     def _expand(self, name: str) -> Tensor:
@@ -68,19 +67,18 @@ class BatchPhysics:
         return torch.from_numpy(self._batch.expand(name))
 
     def field(self, name: str) -> Tensor:
-        if name in self._state_fields:
+        if name not in DATA_FIELDS:
+            raise ValueError(f"unknown data field {name!r}{did_you_mean(name, DATA_FIELDS)}")
+        if name in STATE_FIELDS:
+            if name not in self._state_fields:
+                self._state_fields[name] = torch.from_numpy(self._batch.bind(name))
             return self._state_fields[name]
         if name not in self._derived:
-            if name not in DATA_FIELDS:
-                raise ValueError(f"unknown data field {name!r}{did_you_mean(name, DATA_FIELDS)}")
-            view = self._bind(name)
-            if np.shares_memory(view.numpy(), self._batch.state):
-                return self._state_fields.setdefault(name, view)
-            self._derived[name] = view
+            self._derived[name] = self._bind(name)
         return self._derived[name]
 
     def _bind(self, name: str) -> Tensor:
-        """The field's live tensor. MuJoCo fills a derived field at its next call only, so one is made, unnoticed."""
+        """A derived field's tensor. MuJoCo would fill it at its next call only, so one is made, unnoticed."""
         kept = {key: value.clone() for key, value in self._derived.items()}
         view = _as_tensor(self._batch.bind(name))
         if self._moved:
@@ -100,24 +98,23 @@ class BatchPhysics:
             self._batch.set_const(_ids(worlds))
 
     def step(self, substeps: int) -> None:
-        np.copyto(self._before, self._batch.state)
-        self._substeps = substeps
+        healthy = ~self._failed
+        self._substeps[healthy] = substeps
+        np.copyto(self._before, self._batch.state, where=True if healthy.all() else healthy[:, None])
         self._moved = True
-        self._raised[:] = False
         self._batch.warning[:, :, 1] = 0  # what is counted below happened in this step
         self._guarded(self._batch.step, nstep=substeps)
-        bad = self._batch.warning[:, _BAD, 1].any(axis=1) | self._raised
-        valid = (np.abs(self._batch.state) < mujoco.mjMAXVAL).all(axis=1)  # NaN compares false
-        self._failed = torch.from_numpy(bad | ~valid)
+        self._failed |= self._batch.warning[:, _BAD, 1].any(axis=1)
+        self._failed |= ~(np.abs(self._batch.state) < mujoco.mjMAXVAL).all(axis=1)  # NaN compares false
         self._report_limits()
 
     def _guarded(self, call: Any, *args: Any, **kwargs: Any) -> None:
-        """Run a batch call; worlds in which MuJoCo raised keep their state, and are marked."""
+        """Run a batch call; worlds in which MuJoCo raised keep their state, and count as failed."""
         try:
             with quiet():
                 call(*args, **kwargs)
         except SimulationError as error:
-            self._raised[error.ids] = True
+            self._failed[error.ids] = True
 
     def _report_limits(self) -> None:
         """Say once, as a Python warning, what MuJoCo would have logged about its limits."""
@@ -130,6 +127,7 @@ class BatchPhysics:
     def reset(self, worlds: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         if len(worlds) == 0:
             return
+        self._failed[worlds.numpy()] = False
         self._guarded(self._batch.reset, _ids(worlds), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.field("qpos")[worlds] = qpos.to(self.dtype)
         self.field("qvel")[worlds] = qvel.to(self.dtype)
@@ -140,14 +138,14 @@ class BatchPhysics:
         self._guarded(self._batch.forward, _ids(worlds))
 
     def failed(self) -> Tensor:
-        return self._failed | torch.from_numpy(self._raised)
+        return torch.from_numpy(self._failed.copy())
 
     def failure(self, world: int) -> dict[str, Any]:
         fields = {name: value[world].clone() for name, value in self._model_fields.items()}
         return {
             "state": torch.from_numpy(self._before[world].copy()),
             "state_spec": mujoco.mjtState.mjSTATE_INTEGRATION.value,
-            "substeps": self._substeps,
+            "substeps": int(self._substeps[world]),
             "model_fields": fields,
         }
 
@@ -179,20 +177,12 @@ class BatchPhysics:
         for name, value in state["derived"].items():
             self.field(name).copy_(value)
         self._moved = True
-        self._raised[:] = False
-        self._failed = torch.zeros(self.num_worlds, dtype=torch.bool)
+        self._failed[:] = False
 
     def close(self) -> None:
         for tensors in (self._state_fields, self._derived, self._model_fields):
             tensors.clear()
         self.__dict__.pop("_batch", None)
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean ...?)``, or the names themselves when none is close."""
-    names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" (did you mean {', '.join(close)}?)" if close else f"; choose from {', '.join(names)}"
 
 
 def _ids(worlds: Tensor | None) -> np.ndarray | None:
@@ -201,7 +191,7 @@ def _ids(worlds: Tensor | None) -> np.ndarray | None:
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
-    """A tensor on the same memory; that the batch's outputs are read-only holds by convention, torch has no such flag."""
+    """A tensor on the same memory. The batch's outputs are read-only, for which torch has no flag."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
         return torch.from_numpy(array)

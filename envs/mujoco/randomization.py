@@ -171,10 +171,10 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def parse(config: Mapping[str, Any]) -> dict[str, Law]:
-    """name -> Law from YAML; unknown names, keys and laws are errors that name the valid ones."""
+def parse(config: Mapping[str, Any] | None) -> dict[str, Law]:
+    """name -> Law from YAML (null: none); unknown names, keys and laws are errors that name the valid ones."""
     laws = {}
-    for name, options in config.items():
+    for name, options in (config or {}).items():
         if name not in TARGETS:
             near = difflib.get_close_matches(name, TARGETS, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""

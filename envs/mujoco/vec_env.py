@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class MujocoVecEnv(abc.ABC):
         :meth:`reset_rows`; this is what Gymnasium's DISABLED mode needs.
     failures: worlds reset since construction because their physics became invalid.
     on_failure: called with a world's index before its state is thrown away, e.g. to dump it for replay.
+    visual_model: makes the model to render with, when the simulated one leaves out what only looks good; both have
+        the same joints.
     """
 
     spec: TaskSpec
@@ -41,6 +44,8 @@ class MujocoVecEnv(abc.ABC):
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.episode_length = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self.episode_return = torch.zeros(self.num_worlds, device=self.device)
+        self.visual_model: Callable[[], mujoco.MjModel] | None = None
+        self._visual: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         self._renderer: Any = None
 
     # The hooks a task fills in -------------------------------------------------------------------------------
@@ -153,9 +158,23 @@ class MujocoVecEnv(abc.ABC):
         """RGB frame of one world, (height, width, 3) uint8."""
         from .render import WorldRenderer
 
+        model, data = self.get_model_data(row)
         if self._renderer is None or self._renderer.size != (width, height):
-            self._renderer = WorldRenderer(self.physics.model, width, height)
-        return self._renderer.render(*self.physics.get_model_data(row), camera)
+            self._renderer = WorldRenderer(model, width, height)
+        return self._renderer.render(model, data, camera)
+
+    def get_model_data(self, row: int = 0) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """One world as C structures to look at: with ``visual_model``, that model in the world's pose."""
+        if self.visual_model is None:
+            return self.physics.get_model_data(row)
+        if self._visual is None:
+            model = self.visual_model()
+            self._visual = model, mujoco.MjData(model)
+        model, data = self._visual
+        data.qpos[:] = self.physics.field("qpos")[row].cpu().numpy()
+        data.qvel[:] = self.physics.field("qvel")[row].cpu().numpy()
+        mujoco.mj_forward(model, data)
+        return model, data
 
     def close(self) -> None:
         """Release threads, device memory and the renderer."""

@@ -8,9 +8,8 @@ from .robot import ASSETS, LEGS, Robot, leg_joint_mirror, leg_joint_names
 
 FOOT_RADIUS = 0.023  # MuJoCo Menagerie, unitree_go1
 
-# Feet straight below the hip joints, as for the Go2: its legs have the same length.
-STANCE = (0.0, 0.8, -1.6)
-BASE_HEIGHT = 0.3198  # 2 * 0.213 cos(0.8) + FOOT_RADIUS
+STANCE = {"F": (0.0, 0.75, -1.5), "R": (0.0, 0.9, -1.47)}  # as the Go2, whose legs have the same length
+BASE_HEIGHT = 0.3347  # 0.213 (cos 0.75 + cos(1.5 - 0.75)) + FOOT_RADIUS
 
 # Joint ranges: go1.urdf.
 RANGES = ((-0.863, 0.863), (-0.686, 4.501), (-2.818, -0.888)) * 4
@@ -19,7 +18,7 @@ GO1 = Robot(
     spec=RobotSpec(
         name="go1",
         joint_names=leg_joint_names(),
-        default_joint_pos=STANCE * 4,
+        default_joint_pos=tuple(angle for leg in LEGS for angle in STANCE[leg[0]]),
         joint_low=tuple(low for low, _ in RANGES),
         joint_high=tuple(high for _, high in RANGES),
         torque_limit=(23.7, 23.7, 35.55) * 4,  # go1.urdf

@@ -8,10 +8,10 @@ from .robot import ASSETS, LEGS, Robot, leg_joint_mirror, leg_joint_names
 
 FOOT_RADIUS = 0.022  # go2_description.urdf, FR_foot
 
-# Feet straight below the hip joints (calf = -2 thigh), because then the thigh motors carry no weight. The height of the
-# stance is between Unitree's own (0.9, -1.8; base at 0.287 m) and that of unitree_rl_gym (0.8 / 1.0, -1.5; 0.32 m).
-STANCE = (0.0, 0.8, -1.6)
-BASE_HEIGHT = 0.3188  # 2 * 0.213 cos(0.8) + FOOT_RADIUS
+# Near unitree_rl_gym's (0.8 front / 1.0 rear, -1.5), chosen so that all feet touch level ground below straight hips.
+# The rear feet stand a little behind their hips: with all legs alike the PD motors give way backwards under the weight.
+STANCE = {"F": (0.0, 0.75, -1.5), "R": (0.0, 0.9, -1.47)}
+BASE_HEIGHT = 0.3337  # 0.213 (cos 0.75 + cos(1.5 - 0.75)) + FOOT_RADIUS
 
 # Joint ranges: go2_description.urdf. The rear thighs reach further back than the front ones.
 HIP, CALF = (-1.0472, 1.0472), (-2.7227, -0.83776)
@@ -22,10 +22,10 @@ GO2 = Robot(
     spec=RobotSpec(
         name="go2",
         joint_names=leg_joint_names(),
-        default_joint_pos=STANCE * 4,
+        default_joint_pos=tuple(angle for leg in LEGS for angle in STANCE[leg[0]]),
         joint_low=tuple(low for low, _ in RANGES),
         joint_high=tuple(high for _, high in RANGES),
-        torque_limit=(23.7, 23.7, 45.43) * 4,  # unitree_mujoco's go2.xml; some releases of the URDF say 35.55 at the calf
+        torque_limit=(23.7, 23.7, 45.43) * 4,  # unitree_mujoco's go2.xml; some URDFs: calf 35.55
         velocity_limit=(30.1, 30.1, 20.07) * 4,  # go2_description.urdf
         kp=(35.0,) * 12,  # UniLab's Go2; unitree_rl_lab runs 25 on the robot
         kd=(0.5,) * 12,  # both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ def construct(
     config: LeggedConfig = build(LeggedConfig, values, f"task {values.get('name')!r}")
     robot = get_robot(config.robot)
     ground, field = _ground(config, num_worlds, torch.device(device), seed)
-    scene = build(SceneConfig, {"timestep": config.physics_dt, **config.scene}, "scene")
+    scene = build(SceneConfig, {"timestep": config.physics_dt, "visuals": False, **config.scene}, "scene")
     model = build_model(robot, scene, field)
     physics = make_physics(
         model,
@@ -41,7 +42,9 @@ def construct(
         per_world=per_world_fields(parse(config.randomization)),
         num_threads=num_threads,
     )
-    return cls(config, robot, physics, ground, seed)
+    env = cls(config, robot, physics, ground, seed)
+    env.visual_model = lambda: build_model(robot, dataclasses.replace(scene, visuals=True), field)
+    return env
 
 
 def _ground(

@@ -128,7 +128,11 @@ class LeggedEnv(MujocoVecEnv):
         joints, legs = self.robot.spec.joint_names, self.robot.leg_names
         self.groups = ObservationGroups(
             self.config.observations,
-            {"frequency": self._gait.frequency},
+            {
+                "frequency": self._gait.frequency,
+                "offset": self._gait.offsets[legs[0]],
+                "dead_band": self.command.config.dead_band,
+            },
             self._read(torch.arange(1, device=self.device)),
             {"joint": self.robot.joint_mirror, "leg": leg_mirror(legs), "scan": self._scan_mirror()},
             {"joint": joints, "leg": legs},

@@ -1,0 +1,116 @@
+"""The console command: ``embodied <command> [key=value ...]``; each command is a module of ``scripts``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "train": "train a policy on a task",
+    "evaluate": "measure a trained policy, with confidence intervals",
+    "play": "watch a trained policy: a video, a window, or in the browser",
+    "export": "write a trained policy as an ONNX bundle for a robot",
+    "verify": "check a bundle: hashes, golden vectors, parity with torch",
+    "report": "write a run's report, one HTML file",
+    "list": "tasks, policies, robots and shipped checkpoints",
+    "doctor": "what this machine can do, and how to mend what is missing",
+}
+EXAMPLES = (
+    ("embodied list", "what there is"),
+    ("embodied play checkpoint=go2_velocity", "watch a checkpoint that comes with the suite"),
+    ("embodied train task=go2_velocity", "train; the run is kept under runs/"),
+    ("embodied train task=hopper algo.clip_range=0.1 seed=1", "change any setting"),
+    ("embodied train -m task=hopper seed=0,1,2", "several runs, one after the other"),
+    ("embodied evaluate checkpoint=RUN episodes=256", "measure what was learnt"),
+    ("embodied export checkpoint=RUN out=BUNDLE", "hand it to a robot"),
+)
+TRACEBACK = "EMBODIED_TRACEBACK"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status: 0 success, 1 a negative finding, 2 a user's mistake, 130 stopped."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        overview()
+        return 0
+    if arguments[0] == "--version":
+        print(version())
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        return _fail(f"unknown command {name!r}; {_nearest(name)}")
+    return run(name, rest)
+
+
+def run(name: str, argv: Sequence[str]) -> int:
+    """Run one command; a user's mistake becomes one message and exit status 2."""
+    from .config import UserError
+
+    try:
+        # Importing is part of it: a command may need an extra.
+        module = importlib.import_module(f".{name}", __package__)
+        if "-h" in argv or "--help" in argv:
+            from .help import print_help
+
+            print_help(name, COMMANDS[name], module)
+            return 0
+        from .common import choose_renderer
+
+        choose_renderer()
+        return int(module.main(list(argv)) or 0)
+    except UserError as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        return _fail(str(error), name)
+    except BrokenPipeError:  # the reader of a pipe has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+def overview() -> None:
+    """What the suite is, its commands and some examples."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print("[bold]embodied[/bold] - simulate, learn, measure, export, run on the robot\n", highlight=False)
+    console.print("Usage: embodied <command> [key=value ...]      embodied <command> --help\n", markup=False)
+    for title, rows in (("Commands", COMMANDS.items()), ("Examples", EXAMPLES)):
+        table = Table.grid(padding=(0, 3))
+        for left, right in rows:
+            table.add_row(f"  [cyan]{escape(left)}[/cyan]", right)
+        console.print(f"[bold]{title}[/bold]")
+        console.print(table, "")
+
+
+def version() -> str:
+    """``embodied-rl-suite 0.1.0``."""
+    import importlib.metadata
+
+    try:
+        return f"embodied-rl-suite {importlib.metadata.version('embodied-rl-suite')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "embodied-rl-suite (a checkout that is not installed)"
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"commands: {', '.join(COMMANDS)}"
+
+
+def _fail(message: str, command: str = "") -> int:
+    """Print an error, on one rank only; exit status 2."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"embodied{' ' + command if command else ''}: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

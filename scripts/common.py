@@ -1,0 +1,154 @@
+"""What several commands share: find a checkpoint, rebuild its policy, make its environment, choose a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+
+import envs
+import policies
+from embodied import checkpoint as checkpoints
+from embodied.normalize import ObsNormalizer
+from embodied.types import Policy, TaskSpec, VecEnv
+
+from .config import ROOT, UserError, nearest
+
+SHIPPED = ROOT / "assets" / "checkpoints"
+RUNS = Path("runs")
+
+
+class Agent(NamedTuple):
+    """A trained policy with all that is needed to run it.
+
+    normalizer: standardises observations before the policy sees them; None where the run used none.
+    config: the resolved configuration of the run that trained it (``task``, ``policy``, ``algo``, ``seed``, ...).
+    """
+
+    policy: Policy
+    normalizer: ObsNormalizer | None
+    spec: TaskSpec
+    config: dict[str, Any]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Around the building of things from configuration: what goes wrong there is the configuration's fault."""
+    try:
+        yield
+    except (ValueError, ImportError, FileNotFoundError, checkpoints.CheckpointError) as error:
+        raise UserError(str(error)) from error
+
+
+def shipped() -> list[str]:
+    """The names of the trained checkpoints that come with the suite."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{checkpoints.INDEX}"))
+
+
+def resolve_checkpoint(name: str | Path) -> Path:
+    """The checkpoint directory that a run folder, a checkpoint folder, a file in one or a shipped name means.
+
+    Raises:
+        UserError: there is none; the message lists what is there.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        with user_errors():
+            return checkpoints.find(path)
+    if str(name) in shipped():
+        return SHIPPED / str(name)
+    runs = [str(run) for run in recent_runs()]
+    raise UserError(
+        f"no checkpoint {str(name)!r}: it is neither a folder nor a shipped checkpoint; "
+        f"{nearest(str(name), shipped(), 'shipped')}; runs: {', '.join(runs) or 'none yet'}"
+    )
+
+
+def recent_runs(most: int = 5) -> list[Path]:
+    """Run folders under ``runs/`` that hold a checkpoint, newest first."""
+    indices = RUNS.glob(f"*/*/checkpoints/step_*/{checkpoints.INDEX}")
+    runs = {index.parents[2] for index in indices}
+    return sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)[:most]
+
+
+def run_folder(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint directory belongs to; None for a shipped one."""
+    in_run = checkpoint.parent.name == "checkpoints" and checkpoint.name.startswith("step_")
+    return checkpoint.parent.parent if in_run else None
+
+
+def load_agent(checkpoint: str | Path, device: str | torch.device = "cpu") -> Agent:
+    """Rebuild a trained policy and its normaliser, in evaluation mode.
+
+    Args:
+        checkpoint: see :func:`resolve_checkpoint`.
+
+    Raises:
+        UserError: no such checkpoint, or a broken one.
+    """
+    with user_errors():
+        found = checkpoints.load(resolve_checkpoint(checkpoint))
+        policy = policies.make(found.config["policy"], found.spec)
+        normalizer = None
+        if any(key.startswith("normalizer.") for key in found.model):
+            symmetric = found.config.get("algo", {}).get("symmetry", "none") != "none"
+            normalizer = ObsNormalizer.of(found.spec, symmetric)
+        checkpoints.load_model(found, cast(nn.Module, policy), normalizer)
+    for module in (policy, normalizer):
+        if module is not None:
+            cast(nn.Module, module).to(device).eval()
+    return Agent(policy, normalizer, found.spec, found.config)
+
+
+def read_config(checkpoint: str | Path) -> dict[str, Any]:
+    """The configuration of the run that a checkpoint comes from."""
+    with user_errors():
+        return checkpoints.load(resolve_checkpoint(checkpoint)).config
+
+
+def make_env(
+    task: Mapping[str, Any],
+    *,
+    num_worlds: int,
+    device: torch.device,
+    engine: str = "auto",
+    num_threads: int = 0,
+    seed: int = 0,
+) -> VecEnv:
+    """``envs.make`` from a whole task configuration, with its complaints as user errors."""
+    if num_worlds < 1:
+        raise UserError(f"num_worlds={num_worlds}: must be at least 1")
+    with user_errors():
+        return envs.make(
+            task, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is a device.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name}: must be auto, cpu, cuda or cuda:<number>") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={name}: must be auto, cpu, cuda or cuda:<number>")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={name}: this machine has no CUDA device that torch can use; see `embodied doctor`")
+    return device
+
+
+def choose_renderer() -> None:
+    """Without a display, let MuJoCo draw through EGL, which works on GPUs and, through Mesa, on any CPU."""
+    if not any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")):
+        os.environ["MUJOCO_GL"] = "egl"

@@ -1,0 +1,183 @@
+"""The robot's side: named sensor terms in, joint commands out. Needs numpy and onnxruntime, nothing of the simulator.
+
+This is the inner loop alone. It refuses bad input and bad output; what a robot does then, and everything else that
+keeps it safe (limits of rate and torque, watchdogs, a safe stop), belongs around it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import manifest as m
+from .inference import FloatArray, OnnxPolicy
+
+Array = NDArray[np.float64]
+
+
+class RuntimeFault(RuntimeError):
+    """An observation or a command that must not reach the robot."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One decision. Every array is (A,), in ``names`` order.
+
+    target: in the action's unit; for ``joint_position`` a PD controller's target [rad].
+    kp [N m/rad], kd [N m s/rad]: its gains; None where the bundle knows no robot.
+    action: the policy's output behind the target.
+    """
+
+    names: tuple[str, ...]
+    target: Array
+    action: Array
+    kp: Array | None
+    kd: Array | None
+    motor: NDArray[np.int64] | None
+
+    def in_motor_order(self) -> list[tuple[int, float, float, float]]:
+        """(motor number of the SDK, target, kp, kd) of each joint, by motor number."""
+        if self.motor is None or self.kp is None or self.kd is None:
+            raise RuntimeFault("this bundle knows no robot, so no motor numbers and gains")
+        rows = zip(self.motor.tolist(), self.target.tolist(), self.kp.tolist(), self.kd.tolist(), strict=True)
+        return sorted(rows)
+
+
+class PolicyRuntime:
+    """A verified bundle, one robot. Call :meth:`reset`, then :meth:`step` once every ``control_dt`` seconds.
+
+    The terms ``last_action`` and ``gait_clock`` are computed here unless they are given; ``inputs`` names the others.
+    Raises :class:`sim2real.schema.SchemaError` where the bundle was changed or is incomplete.
+    """
+
+    def __init__(self, bundle: str | Path) -> None:
+        folder = Path(bundle)
+        self.manifest = m.Manifest.read(folder)
+        m.check_seal(self.manifest)
+        m.check_files(self.manifest, folder)
+        self.contract = self.manifest.contract
+        self._network = OnnxPolicy(folder / self.contract.model.file, self.contract)
+        self._network.check_signature()
+        self._terms = {term.name: term for term in self.contract.observation}
+        self._gains = _gains(self.contract)
+        self.reset()
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds between steps."""
+        return self.contract.task.control_dt
+
+    @property
+    def inputs(self) -> dict[str, m.Term]:
+        """The terms that :meth:`step` must be given."""
+        return {name: term for name, term in self._terms.items() if name not in COMPUTED}
+
+    def reset(self, clock: float = 0.0) -> None:
+        """Begin an episode: no memory, no previous action, the gait clock at ``clock`` cycles."""
+        self.clock = clock % 1.0
+        self.last_action = np.zeros(len(self.contract.action.names))
+        self._memory = self._network.initial_memory(1)
+
+    def step(self, terms: Mapping[str, Any]) -> Command:
+        """Decide.
+
+        Args:
+            terms: name -> (size,) values in the unit and frame of the manifest, not scaled.
+        Raises:
+            RuntimeFault: a term is missing, unknown, of another size or not finite, or the network's output is not
+                finite. The runtime is then as it was before the call.
+        """
+        obs = self.observation(terms)
+        target, action, memory = self._network(obs[None], self._memory)
+        if not (np.isfinite(target).all() and np.isfinite(action).all()):
+            raise RuntimeFault("the network's output is not finite")
+        self._memory = memory
+        self.last_action = action[0].astype(np.float64)
+        frequency = self._clock_parameters()["frequency"]
+        self.clock = (self.clock + frequency * self.control_dt) % 1.0
+        return Command(self.contract.action.names, target[0].astype(np.float64), self.last_action, *self._gains)
+
+    def observation(self, terms: Mapping[str, Any]) -> FloatArray:
+        """The network's input (n,) float32 from named terms, as :meth:`step` makes it."""
+        self._check_names(terms)
+        out = np.empty(self.contract.obs_size, np.float32)
+        values: dict[str, Array] = {}
+        for name in sorted(self._terms, key=lambda name: name in COMPUTED):  # computed ones may need the others
+            term = self._terms[name]
+            given = terms[name] if name in terms else COMPUTED[name](self, term, values)
+            values[name] = _checked(given, term)
+            out[term.start : term.start + term.size] = term.scale * values[name]
+        return out
+
+    def _check_names(self, terms: Mapping[str, Any]) -> None:
+        missing = [name for name in self.inputs if name not in terms]
+        if missing:
+            raise RuntimeFault(f"missing observation terms: {', '.join(missing)}")
+        for name in terms:
+            if name not in self._terms:
+                near = difflib.get_close_matches(name, self._terms, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise RuntimeFault(f"unknown observation term {name!r}; {hint}terms: {', '.join(self._terms)}")
+
+    def _clock_parameters(self) -> dict[str, float]:
+        term = self._terms.get("gait_clock")
+        return {"frequency": 0.0} if term is None else clock_parameters(term)
+
+
+def clock_parameters(term: m.Term) -> dict[str, float]:
+    """frequency [Hz]; offset [cycles] of the first leg; dead_band, the norm of the command that counts as motion."""
+    found = {name: term.parameters.get(name) for name in ("frequency", "offset", "dead_band")}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RuntimeFault(f"the manifest's term {term.name!r} lacks the parameter {name!r}")
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _last_action(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Array]) -> Array:
+    return runtime.last_action
+
+
+def _gait_clock(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Array]) -> Array:
+    """(sin, cos) of the first leg's phase; (0, 0) while the command asks for no motion."""
+    p = clock_parameters(term)
+    if "command" in values and not np.linalg.norm(values["command"]) >= p["dead_band"]:
+        return np.zeros(2)
+    angle = 2 * math.pi * (runtime.clock + p["offset"])
+    return np.array([math.sin(angle), math.cos(angle)])
+
+
+COMPUTED: dict[str, Callable[[PolicyRuntime, m.Term, Mapping[str, Array]], Array]] = {
+    "last_action": _last_action,
+    "gait_clock": _gait_clock,
+}
+"""Observation terms that the runtime knows by itself."""
+
+
+def _checked(given: Any, term: m.Term) -> Array:
+    try:
+        value = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise RuntimeFault(f"observation term {term.name!r} is no array of numbers") from None
+    if value.shape != (term.size,):
+        raise RuntimeFault(f"observation term {term.name!r} has shape {value.shape}, expected ({term.size},)")
+    if not np.isfinite(value).all():
+        bad = [term.names[i] if term.names else str(i) for i in np.flatnonzero(~np.isfinite(value))]
+        raise RuntimeFault(f"observation term {term.name!r} is not finite at {', '.join(bad)}")
+    return value
+
+
+def _gains(contract: m.Contract) -> tuple[Array | None, Array | None, NDArray[np.int64] | None]:
+    """kp, kd and motor numbers of the action's elements, matched by joint name."""
+    robot = contract.robot
+    if robot is None or any(name not in robot.joint_names for name in contract.action.names):
+        return None, None, None
+    index = [robot.joint_names.index(name) for name in contract.action.names]
+    motor = np.array([robot.sdk_index[i] for i in index])
+    return np.array([robot.kp[i] for i in index]), np.array([robot.kd[i] for i in index]), motor
