@@ -17,21 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import distributed
+from .tree import CheckpointError, load_tree, read_tensors, save_tree
 from .types import TaskSpec
 
 FORMAT = 1
 MODEL, TRAINING, INDEX = "model.safetensors", "training.safetensors", "checkpoint.json"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, broken, of another format, or of another model."""
 
 
 @dataclass
@@ -58,66 +53,6 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} holds a model only ({path.name} is missing): it cannot be resumed")
         _verify(self.path, path.name)
         return load_tree(path)
-
-
-# Nested state <-> safetensors ---------------------------------------------------------------------------------------
-
-
-def save_tree(path: Path, tree: Any) -> None:
-    """Write nested dicts, lists, tuples, numbers, strings, None, tensors and arrays to one safetensors file.
-
-    Tensors and arrays are its tensors; the rest is JSON in its header.
-    """
-    tensors: dict[str, Tensor] = {}
-    skeleton = _pack(tree, "", tensors)
-    save_file(tensors, str(path), metadata={"tree": json.dumps(skeleton)})
-
-
-def load_tree(path: Path) -> Any:
-    """The inverse of :func:`save_tree`; tensors come back on the CPU."""
-    tensors, metadata = _read(path)
-    return _unpack(json.loads(metadata["tree"]), tensors)
-
-
-def _pack(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(node, Tensor | np.ndarray):
-        kind = "tensor" if isinstance(node, Tensor) else "array"
-        tensor = node.detach().cpu() if isinstance(node, Tensor) else torch.from_numpy(np.ascontiguousarray(node))
-        # A copy, because safetensors refuses tensors that share memory.
-        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
-        return {kind: name}
-    if isinstance(node, Mapping):
-        return {"dict": [[key, _pack(value, f"{name}/{key}", tensors)] for key, value in node.items()]}
-    if isinstance(node, list | tuple):
-        kind = "list" if isinstance(node, list) else "tuple"
-        return {kind: [_pack(value, f"{name}/{i}", tensors) for i, value in enumerate(node)]}
-    if isinstance(node, np.generic):
-        return node.item()
-    if node is None or isinstance(node, bool | int | float | str):
-        return node
-    raise TypeError(f"cannot store {type(node).__name__} at {name or '/'} in a checkpoint")
-
-
-def _unpack(node: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if not isinstance(node, dict):
-        return node
-    ((kind, content),) = node.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "array":
-        return tensors[content].numpy()
-    if kind == "dict":
-        return {key: _unpack(value, tensors) for key, value in content}
-    items = [_unpack(value, tensors) for value in content]
-    return items if kind == "list" else tuple(items)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -262,7 +197,7 @@ def load(path: str | Path) -> Checkpoint:
     path = find(path)
     index = _index(path)
     _verify(path, MODEL)
-    model, _ = _read(path / MODEL)
+    model, _ = read_tensors(path / MODEL)
     try:
         spec = TaskSpec.from_dict(index["spec"])
         counters = int(index["env_steps"]), int(index["iteration"]), int(index.get("world_size", 1))
@@ -305,7 +240,8 @@ def load_prefixed(checkpoint: Checkpoint, prefix: str, module: nn.Module) -> Non
     """Put the tensors with a prefix into a module."""
     given = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     wanted = module.state_dict()
-    faults = [f"{k} is missing" for k in wanted if k not in given] + [f"{k} is left over" for k in given if k not in wanted]
+    faults = [f"{k} is missing" for k in wanted if k not in given]
+    faults += [f"{k} is left over" for k in given if k not in wanted]
     faults += [
         f"{k} has shape {tuple(given[k].shape)}, not {tuple(x.shape)}"
         for k, x in wanted.items()

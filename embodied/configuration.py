@@ -1,4 +1,4 @@
-"""Configuration into dataclasses, with errors that help: unknown keys suggest the nearest, bad values name the valid."""
+"""Configuration into dataclasses, with errors that help."""
 
 from __future__ import annotations
 

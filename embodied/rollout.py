@@ -153,7 +153,7 @@ def collect(
         _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
         if episodes is not None:
             episodes.add(step)
-        carry = _next(carry, policy, step, decision.memory)
+        carry = Carry(step.obs, cleared(policy, decision.memory, step.done), step.done)
     rollout.last_value.copy_(policy.value(see(carry.obs), carry.memory))
     return carry
 
@@ -171,13 +171,12 @@ def _bootstrap(out: Tensor, policy: Policy, see: Any, step: StepResult, memory: 
         out[rows] = policy.value(final, {name: x[rows] for name, x in memory.items()})
 
 
-def _next(carry: Carry, policy: Policy, step: StepResult, memory: dict[str, Tensor]) -> Carry:
-    """The carry after a step; memory (B, ...) is cleared where an episode ended."""
-    done = step.done
-    if memory:
-        fresh = policy.initial_memory(done.shape[0])
-        memory = {name: torch.where(_fit(done, x), fresh[name], x) for name, x in memory.items()}
-    return Carry(step.obs, memory, done)
+def cleared(policy: Policy, memory: dict[str, Tensor], done: Tensor) -> dict[str, Tensor]:
+    """Memory (B, ...) back at its start where an episode ended; done (B,) bool."""
+    if not memory:
+        return memory
+    fresh = policy.initial_memory(done.shape[0])
+    return {name: torch.where(_fit(done, x), fresh[name], x) for name, x in memory.items()}
 
 
 def _fit(mask: Tensor, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ normaliser's statistics must be symmetric (``ObsNormalizer.of(spec, symmetric=Tr
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,12 +70,12 @@ class MirrorImages:
         return self._doubled(batch) if self.mode == "augment" else self._mixed(batch)
 
     def _doubled(self, batch: Batch) -> Batch:
-        twice = {name: torch.cat([x, x]) for name, x in vars(batch).items() if isinstance(x, Tensor)}
+        twice: dict[str, Any] = {name: torch.cat([x, x]) for name, x in vars(batch).items() if isinstance(x, Tensor)}
         original = torch.ones_like(twice["advantage"], dtype=torch.bool)
         original[batch.advantage.shape[0] :] = False
         obs: Obs = {name: torch.cat([x, self.obs[name](x)]) for name, x in batch.obs.items()}
         action = torch.cat([batch.action, self.action(batch.action)])
-        return replace(batch, **{**twice, "action": action}, obs=obs, original=original)
+        return replace(batch, **(twice | {"action": action, "obs": obs, "original": original}))
 
     def _mixed(self, batch: Batch) -> Batch:
         # Minibatches are in random order already, so their second half is a random half.

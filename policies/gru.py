@@ -79,10 +79,11 @@ class GRUPolicy(nn.Module):
 
     def remember(self, projected: Tensor, h: Tensor) -> Tensor:
         """The memory (B, memory_size) after one step; equals ``nn.GRUCell``."""
-        gates = functional.linear(h, self.cell.weight_hh, self.cell.bias_hh)
-        size = self.cell.hidden_size
-        reset, update = (projected[..., : 2 * size] + gates[..., : 2 * size]).sigmoid().chunk(2, -1)
-        candidate = torch.addcmul(projected[..., 2 * size :], reset, gates[..., 2 * size :]).tanh()
+        size = [2 * self.cell.hidden_size, self.cell.hidden_size]
+        gates, inner = functional.linear(h, self.cell.weight_hh, self.cell.bias_hh).split(size, -1)
+        projected_gates, projected_inner = projected.split(size, -1)
+        reset, update = (projected_gates + gates).sigmoid().chunk(2, -1)
+        candidate = torch.addcmul(projected_inner, reset, inner).tanh()
         return torch.lerp(candidate, h, update)
 
     def mean(self, h: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class GRUPolicy(nn.Module):
         return Decision(action, log_prob, self.value(obs), {"memory/h": memory["h"]}, {"h": h})
 
     def evaluate_actions(self, obs: Obs, action: Tensor, trace: dict[str, Tensor]) -> Evaluation:
-        """Likelihood of sequences: action (T, b, H, A); trace ``memory/h`` (T or 1, b, ...), ``episode_start`` (T, b)."""
+        """Likelihood of sequences: action (T, b, H, A); trace memory/h (T or 1, b, ...), episode_start (T, b)."""
         h = trace["memory/h"][0]
         keep = (~trace["episode_start"]).to(h.dtype).unsqueeze(-1)
         states = []

@@ -5,13 +5,15 @@ Limits are open intervals; NaN lies outside of every one.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .state import ClassicState
 
 
-def height_outside(s: ClassicState, low: float, high: float) -> Tensor:
+def height_outside(s: ClassicState, low: float, high: float = math.inf) -> Tensor:
     """The root is lower than ``low`` or higher than ``high`` [m]."""
     return ~((s.height > low) & (s.height < high))
 

@@ -126,7 +126,7 @@ def test_spec_names_every_element() -> None:
         ({"velocity_from": "qvel"}, "qpos, xpos"),
         ({"frame_skp": 4}, "frame_skip"),
         ({"rewards": {"forwards": 1.0}}, "did you mean 'forward'"),
-        ({"terminations": {"height_outside": {"low": 0.0}}}, "needs high"),
+        ({"terminations": {"pitch_outside": {"low": 0.0}}}, "needs high"),
         ({"contact_limit": 1.0}, "free root"),
     ],
 )
