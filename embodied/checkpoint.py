@@ -161,7 +161,18 @@ def prune(run_dir: Path, keep: int) -> None:
 
 def complete(run_dir: Path) -> list[Path]:
     """The checkpoints of a run folder, oldest first."""
+    for old in (run_dir / "checkpoints").glob(".step_*.old"):  # a crash between the two renames of _publish
+        final = old.with_name(old.name[1:].removesuffix(".old"))
+        if not final.exists():
+            os.rename(old, final)
     return sorted(path.parent for path in (run_dir / "checkpoints").glob(f"step_*/{INDEX}"))
+
+
+def discard_after(run_dir: Path, env_steps: int) -> None:
+    """Remove the checkpoints of a run folder beyond a step: a run that goes on from there writes them anew."""
+    for path in complete(run_dir):
+        if int(path.name.removeprefix("step_")) > env_steps:
+            shutil.rmtree(path)
 
 
 def latest(run_dir: Path) -> Path | None:

@@ -55,7 +55,10 @@ def evaluate(
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: must be at least 1")
     begin = time.perf_counter()
-    records, steps = _run(env, _actor(env, act, normalizer, deterministic), episodes, seed, on_progress)
+    # The policy's draws are a function of the seed, and a training run around this one does not notice.
+    with torch.random.fork_rng([env.device] if env.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        records, steps = _run(env, _actor(env, act, normalizer, deterministic), episodes, seed, on_progress)
     result: dict[str, Any] = {
         "episodes": episodes,
         "crashed": sum(not _sound(record) for record in records),
@@ -87,7 +90,6 @@ def _run(
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[list[dict[str, float]], int]:
     """The records of the episodes, row by row, and the environment steps they took together."""
-    torch.manual_seed(seed)
     left = quotas(episodes, env.num_rows).to(env.device)
     by_row: list[list[dict[str, float]]] = [[] for _ in range(env.num_rows)]
     obs, step, steps = env.reset(seed=seed), None, 0

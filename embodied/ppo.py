@@ -186,7 +186,7 @@ class PPO:
 
         Returns:
             Means over the minibatches: loss/policy, loss/value, loss/entropy, kl, clip_fraction,
-            grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance.
+            grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward.
 
         Raises:
             FloatingPointError: the rollout, the loss or the gradient is not finite; the parameters are as before the
@@ -208,17 +208,19 @@ class PPO:
     def prepare(self, rollout: Rollout) -> dict[str, float]:
         """Fill in the rollout's advantage, target and mask; returns figures about them."""
         active = None if rollout.all_active else rollout.active
+        paid = rollout.reward if active is None else rollout.reward[active]
+        figures = _checked({"reward": float(distributed.moments(paid)[0])})
         reward = self._scaled_reward(rollout, active)
         if self.config.advantage == "group_relative":
             self._uneven = True
             rollout.advantage, first = returns.group_relative(reward, rollout.done, self.config.group_size)
             rollout.target, rollout.mask = torch.zeros_like(reward), first if active is None else first & active
-            return _checked({"advantage/std": float(rollout.advantage.std())})
+            return figures
         rollout.mask, self._uneven = active, active is not None
         advantage, target = self._gae(rollout, reward)
         counted = advantage if active is None else advantage[active]
         mean, var = distributed.moments(counted)
-        figures = {"explained_variance": self._explained(rollout, target, active), "advantage/std": float(var.sqrt())}
+        figures |= {"explained_variance": self._explained(rollout, target, active), "advantage/std": float(var.sqrt())}
         if self.config.normalize_advantage:
             advantage = (advantage - mean.float()) / (var.sqrt().float() + 1e-8)
         rollout.advantage, rollout.target = advantage, self._standardised_target(target, active)

@@ -213,7 +213,8 @@ def minibatches(rollout: Rollout, count: int, recurrent: bool) -> Iterator[Batch
 
 
 def _rows(rollout: Rollout, count: int) -> Iterator[Batch]:
-    flat = {name: x.flatten(0, 1) for name, x in _tensors(rollout).items()}
+    tensors = _tensors(rollout).items()
+    flat = {name: x.flatten(0, 1) for name, x in tensors if not name.startswith(f"trace.{MEMORY}")}
     if rollout.mask is None:
         order = torch.randperm(rollout.value.numel(), device=rollout.device)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import random
 import signal
 import threading
@@ -57,6 +58,23 @@ class GracefulStop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self.__exit__()
+
+
+def use_threads(requested: int = 0) -> int:
+    """Set torch's threads and return their number.
+
+    requested: 0 means OMP_NUM_THREADS if that is set, else the processors that this process may use, shared among
+        the processes that torchrun started here; never more than 16, since the networks are small.
+    """
+    if requested < 0:
+        raise ValueError(f"num_threads={requested}: must be 0 (automatic) or more")
+    if requested == 0 and "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    threads = requested or max(1, min(16, cpus // local))
+    torch.set_num_threads(threads)
+    return threads
 
 
 def keep_memory() -> bool:

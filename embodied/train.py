@@ -22,7 +22,7 @@ from .metrics import EpisodeWindow, RunLog
 from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
 from .rollout import Carry, Rollout, collect
-from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state
+from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
 from .types import Policy, VecEnv
 
 Record = dict[str, Any]
@@ -38,6 +38,7 @@ class TrainConfig:
     log_interval: iterations between log records.
     episode_window: episodes that the logged means reach back over, at least.
     normalize_observations: standardise the observation groups whose spec says so.
+    num_threads: of torch; 0: all that this process may use, see ``embodied.runtime.use_threads``.
     seed: of networks, exploration and environment; rank r adds r.
     wandb: log to W&B as well.
     """
@@ -48,6 +49,7 @@ class TrainConfig:
     log_interval: int = 1
     episode_window: int = 100
     normalize_observations: bool = True
+    num_threads: int = 0
     seed: int = 0
     wandb: bool = False
     algo: PPOConfig = field(default_factory=PPOConfig)
@@ -210,6 +212,7 @@ def train(
         TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
     """
     run_dir = Path(run_dir)
+    use_threads(config.num_threads)
     stored = dataclasses.asdict(config) if run_config is None else run_config
     keep_memory()
     trainer = Trainer(env, policy, config)
@@ -217,6 +220,7 @@ def train(
         trainer.resume(resume)
     log = None
     if distributed.is_main():
+        _claim(run_dir, resume, trainer.env_steps)
         log = RunLog(run_dir, trainer.env_steps if resume is not None else None, wandb or {} if config.wandb else None)
     try:
         with GracefulStop() as stop, fast_matmul(env.device):
@@ -224,6 +228,19 @@ def train(
     finally:
         if log is not None:
             log.close()
+
+
+def _claim(run_dir: Path, resume: str | Path | None, env_steps: int) -> None:
+    """Make sure that what lies in the run folder belongs to this run; what is beyond its start is written anew."""
+    newest = checkpoint.latest(run_dir)
+    if newest is None:
+        return
+    if resume is None or checkpoint.find(resume).parent.resolve() != newest.parent.resolve():
+        raise FileExistsError(
+            f"{run_dir} already holds {newest.name} of another run: resume={run_dir} continues it; "
+            "otherwise choose another run_dir"
+        )
+    checkpoint.discard_after(run_dir, env_steps)
 
 
 def _run(

@@ -22,7 +22,7 @@ EXAMPLES = (
     ("embodied list", "what there is"),
     ("embodied play checkpoint=go2_velocity", "watch a checkpoint that comes with the suite"),
     ("embodied train task=go2_velocity", "train; the run is kept under runs/"),
-    ("embodied train task=hopper algo.clip_range=0.1 seed=1", "change any setting"),
+    ("embodied train task=hopper algo.gamma=0.97", "change any setting"),
     ("embodied train -m task=hopper seed=0,1,2", "several runs, one after the other"),
     ("embodied evaluate checkpoint=RUN episodes=256", "measure what was learnt"),
     ("embodied export checkpoint=RUN out=BUNDLE", "hand it to a robot"),
@@ -57,9 +57,6 @@ def run(name: str, argv: Sequence[str]) -> int:
 
             print_help(name, COMMANDS[name], module)
             return 0
-        from .common import choose_renderer
-
-        choose_renderer()
         return int(module.main(list(argv)) or 0)
     except UserError as error:
         if os.environ.get(TRACEBACK):
@@ -84,6 +81,7 @@ def overview() -> None:
     console.print("Usage: embodied <command> [key=value ...]      embodied <command> --help\n", markup=False)
     for title, rows in (("Commands", COMMANDS.items()), ("Examples", EXAMPLES)):
         table = Table.grid(padding=(0, 3))
+        table.add_column(no_wrap=True)
         for left, right in rows:
             table.add_row(f"  [cyan]{escape(left)}[/cyan]", right)
         console.print(f"[bold]{title}[/bold]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +42,11 @@ def user_errors() -> Iterator[None]:
         yield
     except (ValueError, ImportError, FileNotFoundError, checkpoints.CheckpointError) as error:
         raise UserError(str(error)) from error
+    except (TypeError, KeyError, AttributeError) as error:  # a value of a type that nobody expected
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"cannot be built from this configuration ({problem}; EMBODIED_TRACEBACK=1 shows where)"
+        ) from error
 
 
 def shipped() -> list[str]:
@@ -124,9 +128,7 @@ def make_env(
     if num_worlds < 1:
         raise UserError(f"num_worlds={num_worlds}: must be at least 1")
     with user_errors():
-        return envs.make(
-            task, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed
-        )
+        return envs.make(task, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed)
 
 
 def pick_device(name: str) -> torch.device:
@@ -146,9 +148,3 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={name}: this machine has no CUDA device that torch can use; see `embodied doctor`")
     return device
-
-
-def choose_renderer() -> None:
-    """Without a display, let MuJoCo draw through EGL, which works on GPUs and, through Mesa, on any CPU."""
-    if not any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")):
-        os.environ["MUJOCO_GL"] = "egl"

@@ -6,28 +6,26 @@ A command's settings are a dataclass (defaults, types, meaning), registered with
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, ValidationError
 from omegaconf.errors import OmegaConfBaseException
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "configs"
-
-
-class UserError(Exception):
-    """What a user got wrong, in words for the user; shown without a stack trace, exit status 2."""
+from .overrides import CONFIGS as CONFIGS
+from .overrides import ROOT as ROOT
+from .overrides import UserError as UserError
+from .overrides import check, check_choice, check_single, first_line, is_group, options
+from .overrides import expand as expand
+from .overrides import groups as groups
+from .overrides import nearest as nearest
+from .overrides import parse as parse
 
 
 def compose(schema: type, command: str, argv: Sequence[str], nodes: Mapping[str, Any] | None = None) -> DictConfig:
@@ -48,10 +46,16 @@ def compose(schema: type, command: str, argv: Sequence[str], nodes: Mapping[str,
         group, _, name = path.rpartition("/")
         store.store(group=group or None, name=name, node=dict(node))
     overrides = parse(argv)
-    choices = [o for o in overrides if _is_group(o)]
+    for override in overrides:
+        check_single(override, command)
+    choices = [o for o in overrides if is_group(o)]
+    for choice in choices:
+        check_choice(choice)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         base = _translated(command, choices, overrides)
-        check_keys(base, [o for o in overrides if not _is_group(o)])
+        for override in overrides:
+            if not is_group(override):
+                check(base, override)
         config = _translated(command, overrides, overrides)
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
@@ -79,7 +83,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise UserError(f"cannot resolve the configuration: {_first_line(error)}") from error
+        raise UserError(f"cannot resolve the configuration: {first_line(error)}") from error
 
 
 def schema_node(schema: type) -> DictConfig:
@@ -97,131 +101,7 @@ def _unfreeze(node: DictConfig) -> None:
             _unfreeze(child)
 
 
-# Overrides ---------------------------------------------------------------------------------------------------------
-
-
-def parse(argv: Sequence[str]) -> list[Override]:
-    """Overrides from the command line.
-
-    Raises:
-        UserError: something that is no override; the message says how to write it.
-    """
-    return [_parse_one(argument) for argument in argv]
-
-
-def _parse_one(argument: str) -> Override:
-    if argument.startswith("-"):
-        key, _, value = argument.lstrip("-").partition("=")
-        name = key.replace("-", "_")
-        raise UserError(f"unknown option {argument!r}; settings are written without dashes: {name}={value or '...'}")
-    if "=" not in argument and not argument.startswith("~"):
-        raise UserError(f"cannot read {argument!r}; settings are written key=value{_as_choice(argument)}")
-    try:
-        return OverridesParser.create().parse_override(_whole_number(argument))
-    except (OverrideParseException, HydraException) as error:
-        hint = "quote a value with spaces or brackets, in single quotes inside double: \"key='a b'\""
-        raise UserError(f"cannot read {argument!r}; {hint}") from error
-
-
-def _whole_number(argument: str) -> str:
-    """``total_steps=2e6`` means a whole number where one is asked for; 2000000 also does where none is."""
-    match = re.fullmatch(r"(\+*[\w.]+=)(\d+(?:\.\d+)?e\+?\d+)", argument, re.IGNORECASE)
-    if match is None or not float(match[2]).is_integer():
-        return argument
-    return f"{match[1]}{int(float(match[2]))}"
-
-
-def _as_choice(word: str) -> str:
-    for group in groups():
-        if word in options(group):
-            return f"; did you mean {group}={word}?"
-    return ""
-
-
-def groups() -> list[str]:
-    """The configuration groups, e.g. ``task``: folders of ``configs/``."""
-    return sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
-
-
-def options(group: str) -> list[str]:
-    """What may be chosen for a group, e.g. every task."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
-
-
-def _is_group(override: Override) -> bool:
-    return override.key_or_group in groups() and not isinstance(override.value(), dict)
-
-
-def expand(argv: Sequence[str]) -> list[list[str]]:
-    """The jobs of a sweep, as Hydra's basic sweeper lists them: ``seed=0,1`` gives two.
-
-    Raises:
-        UserError: nothing that can be read as overrides.
-    """
-    try:
-        return [list(job) for job in BasicSweeper.split_arguments(parse(argv), None)[0]]
-    except HydraException as error:
-        raise UserError(f"cannot expand the sweep: {_first_line(error)}") from error
-
-
-# Errors ------------------------------------------------------------------------------------------------------------
-
-
-def nearest(word: str, known: Iterable[str], what: str) -> str:
-    """``did you mean 'x'? known <what>: a, b, x``."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(known) or 'none'}"
-
-
-def check_keys(config: DictConfig, overrides: Iterable[Override]) -> None:
-    """Raise UserError for the first override of a key that the configuration does not have."""
-    for override in overrides:
-        key = override.key_or_group
-        if not override.is_add() and not _has(config, key):
-            raise UserError(_unknown_key(config, key))
-
-
-def _has(config: DictConfig, key: str) -> bool:
-    parent, _, last = key.rpartition(".")
-    node = _select(config, parent) if parent else config
-    if isinstance(node, DictConfig):
-        return last in {str(name) for name in node}
-    return last.isdigit() and OmegaConf.is_list(node)
-
-
-def _select(config: DictConfig, key: str) -> Any:
-    try:
-        return OmegaConf.select(config, key)
-    except OmegaConfBaseException:
-        return None
-
-
-def _unknown_key(config: DictConfig, key: str) -> str:
-    """The message about a key: the nearest one in the same place, else the same name elsewhere."""
-    parent, _, last = key.rpartition(".")
-    node = _select(config, parent) if parent else config
-    while parent and not isinstance(node, DictConfig):
-        parent, _, last = parent.rpartition(".")
-        node = _select(config, parent) if parent else config
-    here = f"keys of {parent}" if parent else "keys"
-    names = [str(name) for name in node]
-    elsewhere = [k for k in _all_keys(config) if k.rpartition(".")[2] == last and k != key]
-    if elsewhere and not difflib.get_close_matches(last, names, 1, 0.7):
-        return f"unknown key {key!r}; did you mean {elsewhere[0]!r}? {here}: {', '.join(sorted(names))}"
-    prefix = f"{parent}." if parent else ""
-    message = f"unknown key {key!r}; {nearest(last, names, here)}"
-    return message + (f" (a key that is not listed there: +{prefix}{last}=...)" if parent == "task" else "")
-
-
-def _all_keys(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
-        return []
-    found: list[str] = []
-    for name in node:
-        child = node._get_node(name)
-        found += [f"{prefix}{name}", *_all_keys(child, f"{prefix}{name}.")]
-    return found
+# What Hydra and OmegaConf say, in words for the user -------------------------------------------------------------------
 
 
 def _translated(command: str, chosen: Iterable[Override], given: Iterable[Override]) -> DictConfig:
@@ -232,23 +112,22 @@ def _translated(command: str, chosen: Iterable[Override], given: Iterable[Overri
         raise UserError(_choice_message(error)) from error
     except ConfigCompositionException as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-        raise UserError(_value_message(cause, given) if cause else _first_line(error)) from error
+        raise UserError(_value_message(cause, given) if cause else first_line(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(_first_line(error)) from error
+        raise UserError(first_line(error)) from error
 
 
 def _choice_message(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if group in groups():
         return f"unknown {group} {name!r}; {nearest(name, options(group), f'known {group} choices')}"
-    return _first_line(error)
+    return first_line(error)
 
 
 _TYPES = {
     "Integer": "a whole number",
+    "valid bool": "true or false",
     "Float": "a number",
-    "'BooleanType'": "true or false",
-    "Boolean": "true or false",
     "String": "text",
 }
 
@@ -256,14 +135,10 @@ _TYPES = {
 def _value_message(error: Exception, given: Iterable[Override] = ()) -> str:
     """``seed='abc' is not a whole number`` from what OmegaConf says."""
     key = str(getattr(error, "full_key", "") or "")
-    text = _first_line(error)
+    text = first_line(error)
     if not isinstance(error, ValidationError):
         return text
     expected = next((words for name, words in _TYPES.items() if name in text), None)
     value = next((o.input_line.partition("=")[2] for o in given if o.key_or_group == key), None)
     value = value if value is not None else (re.findall(r"Value '(.*?)'", text) or ["?"])[0]
     return f"{key}={value}: {f'must be {expected}' if expected else text}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -1,7 +1,7 @@
 """What this machine can do, and the command that mends what is missing.
 
-    embodied doctor
-    embodied doctor --json
+embodied doctor
+embodied doctor --json
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def show(sections: dict[str, list[Check]], broken: bool) -> None:
         console.print(table, "")
     advice = [check for checks in sections.values() for check in checks if check.mend]
     if advice:
-        console.print("[bold]to mend[/bold]")
+        console.print("[bold]to mend, or to add[/bold]")
     for check in advice:
         console.print(f"  {check.name}: [cyan]{escape(check.mend)}[/cyan]", soft_wrap=True, highlight=False)
     verdict = "[red]the core is broken: nothing will run before that is mended" if broken else "[green]the core works"

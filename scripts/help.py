@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import is_dataclass
 from types import ModuleType
 from typing import Any
 
@@ -27,14 +28,16 @@ def print_help(name: str, summary: str, module: ModuleType) -> None:
         return
     console.print("\n[bold]Settings[/bold]")
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
     for key, default, meaning in settings(schema, name):
         table.add_row(f"  [cyan]{escape(key)}[/cyan]", escape(default), escape(meaning))
     console.print(table)
 
 
 def _examples(module: ModuleType) -> list[str]:
-    """The indented lines of the module's header."""
-    return [line.strip() for line in (module.__doc__ or "").splitlines() if line.startswith("    ")]
+    """The command lines of the module's header."""
+    lines = [line.strip() for line in (module.__doc__ or "").splitlines()]
+    return [line for line in lines if line.startswith(("embodied ", "torchrun ", "python "))]
 
 
 def settings(schema: type, command: str) -> list[tuple[str, str, str]]:
@@ -46,7 +49,7 @@ def settings(schema: type, command: str) -> list[tuple[str, str, str]]:
         group = key in groups() and key in chosen
         values = f" ({', '.join(options(key))})" if group else ""
         rows.append((key, str(chosen.get(key, default)), meanings.get(key, "") + values))
-    return rows
+    return sorted(rows, key=lambda row: (row[0] not in groups(), "." in row[0]))
 
 
 def _chosen(command: str) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def _chosen(command: str) -> dict[str, Any]:
 
 def _leaves(node: DictConfig, prefix: str = "") -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for key in node:
+    for key in map(str, node):
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none() and len(child):
             found += _leaves(child, f"{prefix}{key}.")
@@ -83,8 +86,8 @@ def docs(schema: type, prefix: str = "") -> dict[str, str]:
     for cls in reversed(schema.__mro__):
         found |= {f"{prefix}{key}": text for key, text in _doc_lines(inspect.cleandoc(cls.__doc__ or "")).items()}
     for name, field in getattr(schema, "__dataclass_fields__", {}).items():
-        kind = field.default_factory if isinstance(field.default_factory, type) else None
-        if hasattr(kind, "__dataclass_fields__"):
+        kind = field.default_factory
+        if isinstance(kind, type) and is_dataclass(kind):
             found |= docs(kind, f"{prefix}{name}.")
     return found
 
@@ -100,4 +103,4 @@ def _doc_lines(text: str) -> dict[str, str]:
             keys = []
         for key in keys:
             found[key] = f"{found[key]} {part.strip()}" if not match else match[2]
-    return {key: meaning.rstrip(".") for key, meaning in found.items()}
+    return {key: meaning.rstrip(".").replace("``", "") for key, meaning in found.items()}

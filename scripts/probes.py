@@ -6,7 +6,6 @@ What can take the process down with it (graphics drivers, compiled extras) is tr
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import platform
 import subprocess
@@ -15,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from embodied.provenance import machine
+
 from .config import ROOT
-from .provenance import memory_gb, processor, usable_cpus
 
 CORE = ("torch", "mujoco", "gymnasium", "hydra", "safetensors", "numpy", "scipy", "rich", "tensorboard", "av", "cv2")
 EXTRAS = {
@@ -88,18 +88,18 @@ def python() -> Check:
 
 def cpu() -> Check:
     """CPUs that this process may use, which may be fewer than the machine has."""
-    usable, total = usable_cpus(), os.cpu_count() or 1
-    of = f" of {total}" if usable != total else ""
-    return Check("CPU", "ok", f"{usable}{of} threads, {processor()}")
+    found, total = machine(), os.cpu_count() or 1
+    of = f" of {total}" if found["cpus"] != total else ""
+    return Check("CPU", "ok", f"{found['cpus']}{of} threads, {found['cpu']}")
 
 
 def memory() -> Check:
     """Memory; training with 1024 worlds takes about 1.5 GB."""
-    size = memory_gb()
+    size = machine()["memory_gb"]
     if size is None:
         return Check("Memory", "ok", "the system does not tell")
     short = size < 3
-    return Check("Memory", "missing" if short else "ok", f"{size:g} GB", "train with num_worlds=256" if short else "")
+    return Check("Memory", "missing" if short else "ok", f"{size:g} GiB", "train with num_worlds=256" if short else "")
 
 
 def packages() -> Check:
@@ -112,11 +112,11 @@ def packages() -> Check:
 
 def torch_build() -> Check:
     """Whether torch's build fits the machine."""
-    code = "import torch; print(torch.__version__, 'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU')"
+    code = "import torch; print(torch.__version__, 'for CUDA' if torch.version.cuda else 'for the CPU')"
     fine, said = attempt(code)
     if not fine:
         return Check("torch", "broken", said, f"cd {ROOT} && rm -f .venv/embodied-stamp.json && make env")
-    return Check("torch", "ok", f"{said} build")
+    return Check("torch", "ok", said)
 
 
 def physics() -> Check:
@@ -124,7 +124,8 @@ def physics() -> Check:
     code = """
 import mujoco, numpy as np
 from mujoco.batch import Batch
-model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>")
+ball = "<body><freejoint/><geom size='.1'/></body>"
+model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{ball}</worldbody></mujoco>")
 batch = Batch(model, 2, 2)
 height = batch.bind("qpos")
 before = height[:, 2].copy()
@@ -138,28 +139,30 @@ print(mujoco.__version__)
     return Check("MuJoCo", "broken", said, f"{sys.executable} -m pip install 'mujoco>=4'")
 
 
+FILM = """
+import io, av, numpy as np
+buffer = io.BytesIO()
+with av.open(buffer, "w", format="mp4") as film:
+    stream = film.add_stream("libx264", rate=25)
+    stream.width = stream.height = 64
+    stream.pix_fmt = "yuv420p"
+    for i in range(5):
+        film.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * i, np.uint8), format="rgb24")))
+    film.mux(stream.encode())
+buffer.seek(0)
+with av.open(buffer) as film:
+    frames = len(list(film.decode(video=0)))
+assert frames == 5, f"{frames} of 5 frames came back"
+print(av.__version__)
+"""
+
+
 def h264() -> Check:
     """Encode a film of a few frames and read it back."""
-    try:
-        import av
-        import numpy as np
-
-        buffer = io.BytesIO()
-        with av.open(buffer, "w", format="mp4") as film:
-            stream = film.add_stream("libx264", rate=25)
-            stream.width = stream.height = 64
-            stream.pix_fmt = "yuv420p"
-            for i in range(5):
-                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * i, np.uint8), format="rgb24")
-                film.mux(stream.encode(frame))
-            film.mux(stream.encode())
-        buffer.seek(0)
-        with av.open(buffer) as film:
-            frames = sum(1 for _ in film.decode(video=0))
-        assert frames == 5, f"{frames} of 5 frames came back"
-    except Exception as error:  # whatever a codec library raises is the finding
-        return Check("Video", "broken", f"H.264 cannot be encoded: {error}", f"{sys.executable} -m pip install av")
-    return Check("Video", "ok", f"H.264 with PyAV {av.__version__}")
+    fine, said = attempt(FILM)
+    if fine:
+        return Check("Video", "ok", f"H.264 with PyAV {said}")
+    return Check("Video", "broken", f"H.264 cannot be encoded: {said}", f"{sys.executable} -m pip install av")
 
 
 # Graphics ----------------------------------------------------------------------------------------------------------
@@ -181,7 +184,8 @@ import ctypes
 vk = ctypes.CDLL("libvulkan.so.1")
 class Info(ctypes.Structure):
     _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("flags", ctypes.c_int), ("app", ctypes.c_void_p),
-                ("layers", ctypes.c_uint), ("l", ctypes.c_void_p), ("extensions", ctypes.c_uint), ("e", ctypes.c_void_p)]
+                ("layers", ctypes.c_uint), ("layer_names", ctypes.c_void_p),
+                ("extensions", ctypes.c_uint), ("extension_names", ctypes.c_void_p)]
 instance = ctypes.c_void_p()
 assert vk.vkCreateInstance(ctypes.byref(Info(1)), None, ctypes.byref(instance)) == 0, "no driver gives an instance"
 count = ctypes.c_uint()
@@ -234,7 +238,9 @@ def accelerators() -> list[Check]:
         return [Check("CUDA", "missing", "no NVIDIA device; everything runs on the CPU")]
     fine, said = attempt("import torch; assert torch.cuda.is_available(); torch.ones(3, device='cuda').sum().item()")
     if not fine:
-        return [Check("CUDA", "broken", f"{listed}, but torch cannot use it ({said})", f"cd {ROOT} && make env TORCH=cuda")]
+        return [
+            Check("CUDA", "broken", f"{listed}, but torch cannot use it ({said})", f"cd {ROOT} && make env TORCH=cuda")
+        ]
     if importlib.util.find_spec("mujoco_warp") is None:
         return [Check("CUDA", "ok", listed), Check("GPU physics", "missing", "mujoco-warp is needed", install("gpu"))]
     return [Check("CUDA", "ok", listed)]

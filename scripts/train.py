@@ -1,14 +1,16 @@
 """Train a policy.
 
-    embodied train task=go2_velocity
-    embodied train task=hopper policy=gru algo.clip_range=0.1 total_steps=2e6
-    embodied train -m task=hopper seed=0,1,2
-    embodied train resume=runs/go2_velocity/2026-01-31_12-00-00-seed0
-    torchrun --nproc-per-node 2 -m scripts.cli train task=go2_velocity
+embodied train task=go2_velocity
+embodied train task=hopper policy=gru algo.clip_range=0.1 total_steps=2e6
+embodied train -m task=hopper seed=0,1,2
+embodied train resume=runs/go2_velocity/2026-01-31_12-00-00-seed0
+torchrun --nproc-per-node 2 -m scripts.cli train task=go2_velocity
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -20,15 +22,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 import policies
 from embodied import checkpoint as checkpoints
-from embodied import distributed
-from embodied.metrics import make_display
-from embodied.ppo import PPOConfig
+from embodied import distributed, provenance
+from embodied.display import make_display
 from embodied.train import TrainConfig, TrainingDiverged, TrainResult, train
 from embodied.types import TaskSpec
 
-from . import provenance
 from .common import RUNS, make_env, pick_device, user_errors
-from .config import UserError, check_keys, compose, expand, nearest, parse, plain, schema_node, typed
+from .config import UserError, compose, expand, nearest, parse, plain, schema_node, typed
+from .overrides import check
 
 CONFIG = "config.yaml"
 LEARNER = {field.name for field in fields(TrainConfig)}
@@ -118,11 +119,11 @@ def resumed(run: str, argv: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if key not in RESUMABLE:
             raise UserError(
-                f"{override.input_line}: a resumed run keeps its settings; {nearest(key, RESUMABLE, 'open to change')}. "
-                "With other settings start a new run"
+                f"{override.input_line}: a resumed run keeps its settings, for others start a new run; "
+                f"{nearest(key, RESUMABLE, 'open to change')}"
             )
+        check(config, override)
         config[key] = override.value()
-    check_keys(config, overrides)
     return config
 
 
@@ -223,9 +224,20 @@ def _open_run(config: DictConfig, settings: dict[str, Any]) -> Path:
         temporary = run_dir / (CONFIG + ".tmp")
         temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(_stored(settings))), encoding="utf-8")
         temporary.replace(run_dir / CONFIG)
-        provenance.write(run_dir, config.seed)
+        _note_provenance(run_dir / "provenance.json", config.seed)
     distributed.barrier()
     return run_dir
+
+
+def _note_provenance(path: Path, seed: int) -> None:
+    """Write where the run comes from; a resumed one keeps what stands there and adds itself to ``resumed``."""
+    command = ["embodied", *sys.argv[1:]]
+    if not path.exists():
+        provenance.write(path, seed, command)
+        return
+    first = json.loads(path.read_text(encoding="utf-8"))
+    first.setdefault("resumed", []).append(provenance.provenance(seed, command))
+    path.write_text(json.dumps(first, indent=2) + "\n", encoding="utf-8")
 
 
 def _stored(settings: dict[str, Any]) -> dict[str, Any]:

@@ -80,4 +80,7 @@ def _info(node: ort.NodeArg) -> TensorInfo:
 
 
 def _show(tensors: list[TensorInfo]) -> str:
-    return ", ".join(f"{t.name} {'x'.join(map(str, t.shape))} {t.dtype}" for t in tensors)
+    """``obs (batch, 47)``; the type only where it is not the usual one."""
+    return ", ".join(
+        f"{t.name} ({', '.join(map(str, t.shape))})" + (f" {t.dtype}" if t.dtype != "float32" else "") for t in tensors
+    )

@@ -78,7 +78,7 @@ class WarpPhysics:
         guess = Capacity.of(model, frictional="dof_frictionloss" in per_world)
         self.capacity = Capacity(nconmax or guess.nconmax, njmax or guess.njmax, nccdmax)
         self._per_world = tuple(per_world)
-        self._constants = constants_of(per_world)
+        self._constants = constants_of(model, per_world)
         batched = (*per_world, *self._constants)
         self._worlds = Worlds(model, num_worlds, self.device, batched, self.capacity, graphs)
         size = min(num_worlds, max(64, num_worlds // 16))

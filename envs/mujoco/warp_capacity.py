@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 _GEOM = mujoco.mjtGeom
-_CONTACTS = {_GEOM.mjGEOM_SPHERE: 1, _GEOM.mjGEOM_CAPSULE: 2, _GEOM.mjGEOM_ELLIPSOID: 1}
+_CONTACTS = {_GEOM.mjGEOM_SPHERE.value: 1, _GEOM.mjGEOM_CAPSULE.value: 2, _GEOM.mjGEOM_ELLIPSOID.value: 1}
 _CONTACTS_ELSE = 4  # box, cylinder, mesh; and any shape on a height field
 
 
@@ -43,7 +43,7 @@ class Capacity:
 def _plausible_contacts(model: mujoco.MjModel) -> int:
     collides = ((model.geom_contype | model.geom_conaffinity) != 0) & (model.body_weldid[model.geom_bodyid] != 0)
     on_terrain = model.nhfield > 0
-    counts = [_CONTACTS_ELSE if on_terrain else _CONTACTS.get(kind, _CONTACTS_ELSE) for kind in model.geom_type]
+    counts = [_CONTACTS_ELSE if on_terrain else _CONTACTS.get(int(kind), _CONTACTS_ELSE) for kind in model.geom_type]
     most = int(np.array(counts)[collides].sum()) + 2 * model.npair
     flexible = 128 * model.nflex
     return max(8, min(most, max(16, most // 2)) + flexible)

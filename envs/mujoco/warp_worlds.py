@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -43,19 +44,20 @@ MODEL_FIELDS = (_batched(mjw.Model) & set(dir(mujoco.MjModel))) | {
 """Model fields that can have a value per world."""
 
 
-def constants_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Model fields that ``set_const`` recomputes when these fields were written."""
+def constants_of(model: mujoco.MjModel, names: Iterable[str]) -> tuple[str, ...]:
+    """Model fields, empty ones aside, that ``set_const`` recomputes when the fields of these names were written."""
     inputs = set(names) & set(mujoco.MjModel._setconst_inputs)
-    bounds = _BOUNDS if "geom_size" in inputs else ()
-    return (*(_CONSTANTS if inputs else ()), *bounds)
+    constants = (*(_CONSTANTS if inputs else ()), *(_BOUNDS if "geom_size" in inputs else ()))
+    return tuple(name for name in constants if np.size(getattr(model, name)))
 
 
-def _prepare_compiler(device: wp.Device) -> None:
+@functools.cache
+def _prepare_compiler(on_cpu: bool) -> None:
     """Say that the first use takes minutes. The CPU device is for checks: compile it soon, not well (12 s, not 30)."""
     cache = Path(wp.config.kernel_cache_dir or ".")
     if not any(cache.glob("wp_mujoco_warp*")):
         print(f"Warp compiles its kernels into {cache}; this takes up to some minutes, once.", file=sys.stderr)
-    if device.is_cpu and not wp.is_cuda_available() and wp.config.optimization_level is None:
+    if on_cpu and not wp.is_cuda_available() and wp.config.optimization_level is None:
         wp.config.optimization_level = 0
 
 
@@ -83,7 +85,7 @@ class Worlds:
         self._device = wp.get_device(str(device))
         self._use_graphs = graphs
         self._graphs: dict[Any, wp.Graph | None] = {}
-        _prepare_compiler(self._device)
+        _prepare_compiler(self._device.is_cpu)
         with wp.ScopedDevice(self._device):
             self.model = self._put_model(model)
             self.data = mjw.make_data(model, n, capacity.nconmax, capacity.nccdmax, capacity.njmax)
@@ -199,7 +201,6 @@ class Worlds:
         Garbage collection waits: memory that is freed while a CUDA graph is being recorded spoils the recording.
         """
         collecting = gc.isenabled()
-        gc.collect()
         gc.disable()
         try:
             with wp.ScopedDevice(self._device), wp.ScopedCapture(device=self._device) as capture:

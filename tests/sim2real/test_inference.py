@@ -35,7 +35,7 @@ def test_an_observation_of_another_form_is_refused(mlp_bundle: Path):
 
 
 def test_the_signature_is_compared(mlp_bundle: Path, gru_bundle: Path):
-    assert "obs batchx9 float32" in _load(mlp_bundle).check_signature()
+    assert "obs (batch, 9) -> command (batch, 2)" in _load(mlp_bundle).check_signature()
     other = OnnxPolicy(gru_bundle / "policy.onnx", Manifest.read(mlp_bundle).contract)
-    with pytest.raises(SchemaError, match=r"the network's inputs are obs batchx9 float32, h_in batchx12 float32"):
+    with pytest.raises(SchemaError, match=r"the network's inputs are obs \(batch, 9\), h_in \(batch, 12\)"):
         other.check_signature()

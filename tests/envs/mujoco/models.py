@@ -5,7 +5,10 @@ import mujoco
 ARM = """
 <mujoco>
   <option timestep="0.005" integrator="implicitfast"/>
-  <default><geom type="capsule" size="0.03" contype="0" conaffinity="0"/><joint damping="0.1" armature="0.01"/></default>
+  <default>
+    <geom type="capsule" size="0.03" contype="0" conaffinity="0"/>
+    <joint damping="0.1" armature="0.01"/>
+  </default>
   <worldbody>
     <body name="upper" pos="0 0 2">
       <joint name="shoulder" axis="0 1 0"/>

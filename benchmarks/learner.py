@@ -1,0 +1,113 @@
+"""Training steps a second from end to end, and the return they buy, against SB3's PPO and rsl_rl's runner.
+
+    python -m benchmarks.learner                       # go2_velocity, 1024 worlds, 1M steps, three rounds
+    python -m benchmarks.learner --task half_cheetah --worlds 16 --num-steps 128 --num-minibatches 32 --num-epochs 10 \\
+        --steps 200000 --against sb3 sb3_gymnasium rsl_rl
+
+All train our environment through its adapters with the same networks, batch, minibatches and epochs; SB3 learns from
+the group ``policy`` alone, since it has no asymmetric critic. ``sb3_gymnasium`` is SB3 on Gymnasium's own environment
+of a classic, as its users run it; the classics here equal those step for step. Each run is a process of its own; runs alternate,
+ratios are taken within a round (one seed a round), and medians are reported.
+
+Bars: at least 2x SB3's and 1.2x rsl_rl's steps a second at an equal or better return (the median of our returns not
+below the other's by more than the half-width of the other's interval), and at most 1500 MB of resident memory at the
+peak of our training. Run it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .common import machine, report, spread, write
+
+ROOT = Path(__file__).resolve().parent.parent
+BARS = {"sb3": 2.0, "rsl_rl": 1.2, "sb3_gymnasium": 2.0}
+MEMORY_MB = 1500.0
+
+
+def run(learner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """One run in a process of its own."""
+    job = {
+        "learner": learner,
+        "task": args.task,
+        "seed": seed,
+        "steps": args.steps,
+        "worlds": args.worlds,
+        "threads": args.threads,
+        "hidden": args.hidden,
+        "num_steps": args.num_steps,
+        "num_minibatches": args.num_minibatches,
+        "num_epochs": args.num_epochs,
+        "episodes": args.episodes,
+    }
+    command = [sys.executable, "-m", "benchmarks.peers.learner_worker", json.dumps(job)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{learner}, seed {seed} failed:\n{done.stderr[-4000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    shown = f", return {result['return']['mean']:.1f}" if "return" in result else ""
+    rate, peak = result["steps_per_second"], result["memory_mb"]["peak"]
+    print(f"  {learner} seed {seed}: {rate:,.0f} steps/s{shown}, peak {peak:.0f} MB", flush=True)
+    return result
+
+
+def summarise(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Ratios of speed and differences of return, by round, and the bars."""
+    bars: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
+    for name, bar in BARS.items():
+        if name not in results:
+            continue
+        pairs = list(zip(results["ours"], results[name], strict=True))
+        ratios[name] = spread([a["steps_per_second"] / b["steps_per_second"] for a, b in pairs])
+        bars[f"speed / {name}"] = report(f"steps a second / {name}", ratios[name]["median"], bar, "x")
+        if "return" in pairs[0][0]:
+            ours, theirs = (median(pair[i]["return"]["mean"] for pair in pairs) for i in (0, 1))
+            margin = median((b["return"]["high"] - b["return"]["low"]) / 2 for _, b in pairs)
+            bars[f"return - {name}"] = report(f"return - {name}", ours - theirs, -margin)
+    peak = max(result["memory_mb"]["peak"] for result in results["ours"])
+    bars["memory"] = report("resident memory at the peak", peak, MEMORY_MB, " MB", at_most=True)
+    return {"ratios": ratios, "bars": bars}
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark; returns what it writes."""
+    args = _arguments(argv)
+    results: dict[str, Any] = {"machine": machine(), "arguments": vars(args)}
+    learners = ["ours", *args.against]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in learners}
+    for seed in range(args.rounds):
+        for name in learners if seed % 2 == 0 else reversed(learners):
+            runs[name].append(run(name, seed, args))
+    results |= {"runs": runs} | summarise(runs)
+    write(args.out, results)
+    return results
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="go2_velocity")
+    parser.add_argument("--against", nargs="*", choices=list(BARS), default=["sb3", "rsl_rl"])
+    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps of a run")
+    parser.add_argument("--rounds", type=int, default=3, help="seeds")
+    parser.add_argument("--worlds", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as CPUs")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[128, 128, 64])
+    parser.add_argument("--num-steps", type=int, default=24)
+    parser.add_argument("--num-minibatches", type=int, default=4)
+    parser.add_argument("--num-epochs", type=int, default=5)
+    parser.add_argument("--episodes", type=int, default=128, help="of the evaluation; 0: none")
+    parser.add_argument("--out", default="results/benchmarks/learner.json")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    held = main()["bars"].values()
+    sys.exit(0 if all(bar["holds"] for bar in held) else 1)

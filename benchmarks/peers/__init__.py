@@ -1,0 +1,1 @@
+"""Other projects as the benchmarks run them."""

@@ -1,0 +1,248 @@
+"""The loss against numbers worked by hand; the update against what it promises."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from embodied.ppo import PPO, PPOConfig, ppo_loss, value_loss
+from embodied.rollout import Batch, Carry, Rollout, collect
+from embodied.types import Evaluation
+from policies.gru import GRUConfig, GRUPolicy
+from policies.mlp import MLPConfig, MLPPolicy
+from tests.helpers.environments import Endless, PointMass, Recall
+
+SMALL = MLPConfig(hidden=(16,))
+
+
+def batch_of(advantage: list[float], **more: Tensor) -> Batch:
+    n = len(advantage)
+    fields = {"value": torch.zeros(n), "target": torch.zeros(n), "log_prob": torch.zeros(n, 2)} | more
+    return Batch(obs={}, action=torch.zeros(n, 1, 1), advantage=torch.tensor(advantage), **fields)  # type: ignore
+
+
+def evaluation_of(ratios: list[list[float]], entropy: float = 0.0, value: float = 0.0) -> Evaluation:
+    log_prob = torch.tensor(ratios).log()
+    return Evaluation(log_prob, torch.full_like(log_prob, entropy), torch.full((len(ratios),), value))
+
+
+PLAIN = PPOConfig(clip_range=0.2, entropy_coef=0.0, value_coef=0.0)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "expected"),
+    [
+        (1.0, -(0.75 * 1.2 + 0.25 * 0.5)),  # min(1.5, 1.2) and min(0.5, 0.9)
+        (-1.0, 0.75 * 1.5 + 0.25 * 0.9),  # min(-1.5, -1.2) and min(-0.5, -0.9)
+    ],
+)
+def test_each_factor_has_its_own_ratio_weight_and_clip(advantage: float, expected: float) -> None:
+    weight, clip = torch.tensor([3.0, 1.0]), torch.tensor([1.0, 0.5])
+    loss = ppo_loss(evaluation_of([[1.5, 0.5]]), batch_of([advantage]), PLAIN, weight, clip)
+    assert loss.total.item() == pytest.approx(expected, rel=1e-6)
+    assert loss.clip_fraction.item() == 1.0
+
+
+def test_the_kl_estimate_is_the_sum_over_factors_and_mean_over_original_decisions() -> None:
+    ones = torch.ones(2)
+    kl = (1.5 - 1 - math.log(1.5)) + (0.5 - 1 - math.log(0.5))
+    ratios = [[1.5, 0.5], [1.0, 1.0], [9.0, 9.0]]
+    original = torch.tensor([True, True, False])
+    loss = ppo_loss(evaluation_of(ratios), batch_of([1.0, 1.0, 1.0], original=original), PLAIN, ones, ones)
+    assert loss.kl.item() == pytest.approx(kl / 2, rel=1e-5)
+
+
+def test_masked_decisions_count_in_no_mean() -> None:
+    ones = torch.ones(2)
+    config = PPOConfig()
+    few = ppo_loss(evaluation_of([[1.1, 0.9]], 2.0, 0.5), batch_of([0.7]), config, ones, ones)
+    many = batch_of([0.7, 1e9], mask=torch.tensor([True, False]))
+    masked = ppo_loss(evaluation_of([[1.1, 0.9], [3.0, 3.0]], 2.0, 0.5), many, config, ones, ones)
+    for name, value in vars(few).items():
+        torch.testing.assert_close(getattr(masked, name), value)
+
+
+def test_the_scale_of_the_loss_does_not_depend_on_the_number_of_factors() -> None:
+    one = ppo_loss(evaluation_of([[1.1]]), batch_of([2.0], log_prob=torch.zeros(1, 1)), PLAIN, *[torch.ones(1)] * 2)
+    seven = batch_of([2.0], log_prob=torch.zeros(1, 7))
+    many = ppo_loss(evaluation_of([[1.1] * 7]), seven, PLAIN, *[torch.ones(7)] * 2)
+    torch.testing.assert_close(one.total, many.total)
+
+
+def test_entropy_and_value_enter_with_their_coefficients() -> None:
+    config = PPOConfig(entropy_coef=0.1, value_coef=0.5)
+    ones = torch.ones(2)
+    loss = ppo_loss(evaluation_of([[1.0, 1.0]], entropy=3.0, value=2.0), batch_of([0.0]), config, ones, ones)
+    assert loss.total.item() == pytest.approx(-0.1 * 3.0 + 0.5 * 4.0, rel=1e-6)
+    grpo = PPOConfig(entropy_coef=0.1, value_coef=0.5, advantage="group_relative")
+    loss = ppo_loss(evaluation_of([[1.0, 1.0]], entropy=3.0, value=2.0), batch_of([0.0]), grpo, ones, ones)
+    assert loss.total.item() == pytest.approx(-0.3, rel=1e-6)
+
+
+def test_value_clipping_takes_the_larger_error() -> None:
+    value, old, target = torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0])
+    assert value_loss(value, old, target, None).tolist() == pytest.approx([0.0, 0.81])
+    assert value_loss(value, old, target, 0.2).tolist() == pytest.approx([0.64, 0.81])
+
+
+def rollout_of(env: PointMass | Recall | Endless, policy: MLPPolicy | GRUPolicy, steps: int = 12) -> Rollout:
+    rollout = Rollout(steps, env.num_rows)
+    collect(env, policy, rollout, Carry.start(env, policy, env.reset(seed=1)))
+    return rollout
+
+
+def parameters(policy: torch.nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in policy.parameters()])
+
+
+def test_inactive_rows_change_nothing_at_all() -> None:
+    config = PPOConfig(num_minibatches=1, num_epochs=2, normalize_reward=True, normalize_value=True)
+    results = []
+    for opponents in (0, 4):
+        torch.manual_seed(0)
+        env = PointMass(8, horizon=5)
+        policy = MLPPolicy(env.spec, SMALL)
+        rollout = rollout_of(env, policy)
+        if opponents:
+            rollout = padded(rollout, opponents)
+        figures = PPO(policy, config).update(rollout)
+        results.append((parameters(policy), figures))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-6)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-3, abs=1e-6)
+
+
+def padded(rollout: Rollout, extra: int) -> Rollout:
+    """The rollout with further rows that are inactive and full of nonsense."""
+    wide = Rollout(rollout.num_steps, rollout.num_rows + extra)
+    pad = lambda x, value: torch.cat([x, torch.full_like(x[:, :extra], value)], 1)  # noqa: E731
+    wide.obs = {name: pad(x, 50.0) for name, x in rollout.obs.items()}
+    for name, value in {"action": 9.0, "log_prob": -3.0, "value": 77.0, "reward": 1e4, "bootstrap": 1e3}.items():
+        setattr(wide, name, pad(getattr(rollout, name), value))
+    for name in ("terminated", "truncated", "active"):
+        setattr(wide, name, pad(getattr(rollout, name), False))
+    wide.last_value = torch.cat([rollout.last_value, torch.full((extra,), 5.0)])
+    wide.all_active = False
+    return wide
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_first_minibatch_sees_a_ratio_of_one(recurrent: bool) -> None:
+    env = Recall(8, horizon=5)
+    policy = GRUPolicy(env.spec, GRUConfig(memory_size=8)) if recurrent else MLPPolicy(env.spec, SMALL)
+    figures = PPO(policy, PPOConfig(num_epochs=1, num_minibatches=1)).update(rollout_of(env, policy))
+    assert abs(figures["kl"]) < 1e-9
+    assert figures["clip_fraction"] == 0.0
+
+
+def test_adaptation_waits_for_the_first_step_and_then_follows_the_kl() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    still = PPO(policy, PPOConfig(num_epochs=1, num_minibatches=1))
+    still.update(rollout_of(env, policy))
+    assert still.learning_rate == 1e-3
+    wary = PPO(policy, PPOConfig(num_epochs=4, num_minibatches=1, desired_kl=1e-12))
+    wary.update(rollout_of(env, policy))
+    assert wary.learning_rate == pytest.approx(1e-3 / 1.5**3)
+    assert {group["lr"] for group in wary.optimizer.param_groups} == {wary.learning_rate}
+
+
+def test_the_critic_keeps_its_own_proportion_of_the_learning_rate() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    ppo = PPO(policy, PPOConfig(schedule="linear", learning_rate=1e-4, critic_learning_rate=3e-3))
+    ppo.update(rollout_of(env, policy), progress=0.5)
+    assert [group["lr"] for group in ppo.optimizer.param_groups] == pytest.approx([5e-5, 1.5e-3])
+
+
+def test_the_update_stops_at_the_target_kl() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    config = PPOConfig(num_epochs=50, learning_rate=1e-2, schedule="constant", target_kl=0.02)
+    figures = PPO(policy, config).update(rollout_of(env, policy))
+    assert 1 < figures["minibatches"] < 200
+    assert figures["kl"] < 0.02
+
+
+def test_likelihoods_that_disagree_are_reported_and_not_learnt_from() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    rollout = rollout_of(env, policy)
+    rollout.log_prob += 1.0
+    with pytest.raises(FloatingPointError, match="act and evaluate disagree"):
+        PPO(policy, PPOConfig(target_kl=0.01)).update(rollout)
+
+
+@pytest.mark.parametrize("spoilt", ["reward", "log_prob"])
+def test_numbers_that_are_not_finite_never_reach_the_parameters(spoilt: str) -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    rollout = rollout_of(env, policy)
+    getattr(rollout, spoilt)[3, 2] = float("nan")
+    before = parameters(policy)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        PPO(policy, PPOConfig(num_minibatches=1)).update(rollout)
+    assert torch.equal(parameters(policy), before)
+
+
+def test_actor_and_critic_are_clipped_apart() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    rollout = rollout_of(env, policy)
+    ppo = PPO(policy, PPOConfig(num_epochs=1, num_minibatches=1, max_grad_norm=1e-3))
+    figures = ppo.update(rollout)
+    assert figures["grad_norm/critic"] > 1e-3 < figures["grad_norm/actor"]
+    for group in (ppo.actor, ppo.critic):
+        norm = torch.stack([p.grad.norm() for p in group]).norm()  # type: ignore[union-attr]
+        assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_truncated_endless_task_is_worth_its_infinite_sum() -> None:
+    # Reward 1 for ever, cut every 4 steps: 1 / (1 - 0.8) = 5. Bootstrapping from 0 would give at most 2.95.
+    env = Endless(32, horizon=4)
+    policy = MLPPolicy(env.spec, MLPConfig(hidden=(16,)))
+    ppo = PPO(policy, PPOConfig(gamma=0.8, schedule="constant", learning_rate=1e-2))
+    rollout, carry = Rollout(8, 32), Carry.start(env, policy, env.reset(seed=0))
+    for _ in range(60):
+        carry = collect(env, policy, rollout, carry)
+        ppo.update(rollout)
+    assert rollout.value.mean().item() == pytest.approx(5.0, abs=0.15)
+
+
+def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant() -> None:
+    env = PointMass(8)
+    policy = MLPPolicy(env.spec, SMALL)
+    rollout = rollout_of(env, policy)
+    config = PPOConfig(lam=1.0, gamma=1.0)
+    _, target = PPO(policy, config)._gae(rollout, rollout.reward)
+    rollout.value = target.clone()
+    assert PPO(policy, config).prepare(rollout)["explained_variance"] == pytest.approx(1.0, abs=1e-4)
+    rollout.value = torch.zeros_like(target)
+    assert PPO(policy, config).prepare(rollout)["explained_variance"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_group_relative_learns_from_first_episodes_without_a_critic() -> None:
+    env = PointMass(16, horizon=6)
+    policy = MLPPolicy(env.spec, SMALL)
+    critic = [p.detach().clone() for p in policy.critic.parameters()]
+    rollout = rollout_of(env, policy)
+    figures = PPO(policy, PPOConfig(advantage="group_relative", group_size=4)).update(rollout)
+    assert figures["loss/value"] == 0.0
+    assert rollout.mask is not None and rollout.mask.sum() == 16 * 6
+    assert all(torch.equal(a, b) for a, b in zip(critic, policy.critic.parameters(), strict=True))
+
+
+def test_state_survives_a_round_trip() -> None:
+    env = PointMass(8)
+    policy = MLPPolicy(env.spec, SMALL)
+    config = PPOConfig(normalize_reward=True, normalize_value=True)
+    first = PPO(policy, config)
+    first.update(rollout_of(env, policy))
+    second = PPO(policy, config)
+    second.load_state_dict(first.state_dict())
+    assert second.learning_rate == first.learning_rate
+    assert torch.equal(second.value_moments.mean, first.value_moments.mean)  # type: ignore[union-attr]
+    assert torch.equal(second.reward_scaler.carried, first.reward_scaler.carried)  # type: ignore[union-attr]
+    assert second.optimizer.state_dict()["state"].keys() == first.optimizer.state_dict()["state"].keys()

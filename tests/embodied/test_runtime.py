@@ -1,0 +1,90 @@
+"""Random state, signals and kernels."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from embodied import runtime
+from embodied.runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
+
+CPU = torch.device("cpu")
+
+
+def test_every_global_generator_goes_on_where_it_was() -> None:
+    state = random_state(CPU)
+    expected = torch.rand(3), np.random.rand(), random.random()
+    load_random_state(state, CPU)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert (np.random.rand(), random.random()) == expected[1:]
+
+
+def test_the_first_signal_asks_and_the_second_acts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with GracefulStop() as stop:
+        assert not stop.asked
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_fast_products_are_as_accurate_as_float32_and_the_setting_is_put_back() -> None:
+    x, w = torch.randn(512, 64), torch.randn(64, 64)
+    with fast_matmul(CPU):
+        error = ((x @ w).double() - x.double() @ w.double()).abs().max()
+    assert error < 1e-4
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_processor_that_would_round_to_bfloat16_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(runtime, "_matmul_is_float32", lambda: False)
+    with fast_matmul(CPU) as fast:
+        assert fast is False
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_probe_recognises_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime._matmul_is_float32()
+    exact = torch.Tensor.__matmul__
+
+    def rounded(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return exact(a.bfloat16(), b.bfloat16()).float() if a.dtype == torch.float32 else exact(a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
+    assert not runtime._matmul_is_float32()
+
+
+def test_threads_follow_the_request_then_the_variable_then_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert use_threads(2) == torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert use_threads() == 2  # as they are
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+        assert use_threads() == 2
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "12")
+        assert use_threads() == 1
+        with pytest.raises(ValueError, match="num_threads=-1"):
+            use_threads(-1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_keeping_memory_is_harmless_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keep_memory() in (True, False)
+
+    def missing(_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+    assert keep_memory() is False
