@@ -6,8 +6,8 @@
 
 All train our environment through its adapters with the same networks, batch, minibatches and epochs; SB3 learns from
 the group ``policy`` alone, since it has no asymmetric critic. ``sb3_gymnasium`` is SB3 on Gymnasium's own environment
-of a classic, as its users run it; the classics here equal those step for step. Each run is a process of its own; runs alternate,
-ratios are taken within a round (one seed a round), and medians are reported.
+of a classic, as its users run it; the classics here equal those step for step. Each run is a process of its own; runs
+alternate, ratios are taken within a round (one seed a round), and medians are reported.
 
 Bars: at least 2x SB3's and 1.2x rsl_rl's steps a second at an equal or better return (the median of our returns not
 below the other's by more than the half-width of the other's interval), and at most 1500 MB of resident memory at the

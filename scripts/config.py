@@ -57,6 +57,7 @@ def compose(schema: type, command: str, argv: Sequence[str], nodes: Mapping[str,
             if not is_group(override):
                 check(base, override)
         config = _translated(command, overrides, overrides)
+    plain(config)  # an interpolation that leads nowhere shows itself here
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is required: embodied {command} {missing[0]}=...")
@@ -101,7 +102,7 @@ def _unfreeze(node: DictConfig) -> None:
             _unfreeze(child)
 
 
-# What Hydra and OmegaConf say, in words for the user -------------------------------------------------------------------
+# What Hydra and OmegaConf say, in words for the user --------------------------------------------------------------
 
 
 def _translated(command: str, chosen: Iterable[Override], given: Iterable[Override]) -> DictConfig:
@@ -139,6 +140,6 @@ def _value_message(error: Exception, given: Iterable[Override] = ()) -> str:
     if not isinstance(error, ValidationError):
         return text
     expected = next((words for name, words in _TYPES.items() if name in text), None)
-    value = next((o.input_line.partition("=")[2] for o in given if o.key_or_group == key), None)
+    value = next((str(o.input_line).partition("=")[2] for o in given if o.key_or_group == key), None)
     value = value if value is not None else (re.findall(r"Value '(.*?)'", text) or ["?"])[0]
     return f"{key}={value}: {f'must be {expected}' if expected else text}"

@@ -121,7 +121,8 @@ def expand(argv: Sequence[str]) -> list[list[str]]:
 def nearest(word: str, known: Iterable[str], what: str, prefix: str = "") -> str:
     """``did you mean '<prefix>x'? <what>: a, b, x``."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, 1, 0.5)
+    begun = [name for name in known if len(word) > 2 and name.startswith(word)]
+    near = begun or difflib.get_close_matches(word, known, 1, 0.5)
     return (f"did you mean {prefix + near[0]!r}? " if near else "") + f"{what}: {', '.join(known) or 'none'}"
 
 

@@ -81,7 +81,9 @@ def train_ours(job: Job, env: VecEnv) -> tuple[float, Act]:
         clip_range=job.clip_range,
     )
     steps = job.iterations * job.worlds * job.num_steps
-    config = TrainConfig(total_steps=steps, checkpoint_interval=steps, seed=job.seed, algo=algo)
+    config = TrainConfig(
+        total_steps=steps, checkpoint_interval=steps, seed=job.seed, algo=algo, num_threads=job.threads
+    )
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         result = train(env, policy, config, folder)

@@ -64,14 +64,14 @@ class BatchPhysics:
     def _expand(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise ValueError(f"the batch engine has no per-world values of {name!r}{did_you_mean(name, MODEL_FIELDS)}")
-        return torch.from_numpy(self._batch.expand(name))
+        return _as_tensor(self._batch.expand(name))
 
     def field(self, name: str) -> Tensor:
         if name not in DATA_FIELDS:
             raise ValueError(f"unknown data field {name!r}{did_you_mean(name, DATA_FIELDS)}")
         if name in STATE_FIELDS:
             if name not in self._state_fields:
-                self._state_fields[name] = torch.from_numpy(self._batch.bind(name))
+                self._state_fields[name] = _as_tensor(self._batch.bind(name))
             return self._state_fields[name]
         if name not in self._derived:
             self._derived[name] = self._bind(name)
@@ -190,6 +190,7 @@ def _ids(worlds: Tensor | None) -> np.ndarray | None:
     return None if worlds is None else np.sort(worlds.cpu().numpy()).astype(np.int32)
 
 
+@torch.inference_mode(False)  # a view made in inference mode could not be written outside of it
 def _as_tensor(array: np.ndarray) -> Tensor:
     """A tensor on the same memory. The batch's outputs are read-only, for which torch has no flag."""
     with warnings.catch_warnings():

@@ -49,10 +49,10 @@ class Physics(Protocol):
         """Make the derived fields current without advancing time."""
 
     def failed(self) -> Tensor:
-        """(N,) bool: worlds whose state became invalid (NaN, divergence, engine error) in the last ``step``."""
+        """(N,) bool: worlds whose state became invalid (NaN, divergence, engine error) since their last ``reset``."""
 
     def failure(self, world: int) -> dict[str, Any]:
-        """What is needed to replay the last step of a world: the state before it, controls, per-world fields."""
+        """What is needed to replay the step that broke a world: the state before it, substeps, per-world fields."""
 
     def get_model_data(self, world: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as C structures with derived fields computed, to render it."""

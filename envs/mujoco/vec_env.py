@@ -72,6 +72,10 @@ class MujocoVecEnv(abc.ABC):
     def terminated(self) -> Tensor:
         """task: (N,) bool, the episode is over for good."""
 
+    def end_reward(self, terminated: Tensor) -> Tensor | float:
+        """task: added to the reward where a termination ends the episode, (N,)."""
+        return 0.0
+
     @abc.abstractmethod
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """task: observation groups of all worlds, or of these (n, ...) just after their reset."""
@@ -112,6 +116,7 @@ class MujocoVecEnv(abc.ABC):
         self.after_physics()
         reward = self.reward()
         terminated = self.terminated()
+        reward = reward + self.end_reward(terminated)
         if any_failed:
             reward, terminated = torch.where(failed, 0.0, reward), terminated | failed
         self.episode_return += reward

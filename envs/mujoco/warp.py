@@ -59,6 +59,7 @@ class WarpPhysics:
 
     dtype = torch.float32
 
+    @torch.inference_mode(False)  # a view made in inference mode could not be written outside of it
     def __init__(
         self,
         model: mujoco.MjModel,

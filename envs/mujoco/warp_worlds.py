@@ -88,7 +88,8 @@ class Worlds:
         _prepare_compiler(self._device.is_cpu)
         with wp.ScopedDevice(self._device):
             self.model = self._put_model(model)
-            self.data = mjw.make_data(model, n, capacity.nconmax, capacity.nccdmax, capacity.njmax)
+            room = {"nconmax": capacity.nconmax, "nccdmax": capacity.nccdmax, "njmax": capacity.njmax}
+            self.data = mjw.make_data(model, nworld=n, **room)
             self.invalid = wp.zeros(n, dtype=bool)
             self.last_substeps = wp.ones(n, dtype=int)
             self._everywhere = wp.ones(n, dtype=bool)
@@ -136,6 +137,7 @@ class Worlds:
         """A state field as it was when the last step began, of an invalid world the step that made it so."""
         return self._view(self._before[name], np.shape(getattr(self._c_data, name)), name)
 
+    @torch.inference_mode(False)  # a view made in inference mode could not be written outside of it
     def _view(self, array: wp.array, shape: tuple[int, ...], name: str) -> Tensor:
         if 0 in shape:
             return torch.zeros((self.n, *shape), device=self._torch_device)

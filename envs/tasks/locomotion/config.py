@@ -49,6 +49,7 @@ class LeggedConfig:
 
     robot: a name of ``envs.robots``.  control_dt, physics_dt: s.  episode_length_s: s.
     scene: overrides of :class:`envs.mujoco.scene.SceneConfig`.  action_scale: rad a policy unit.
+    termination_penalty: subtracted from the reward, once, where a termination ends the episode.
     initial: half-ranges of the start: position [m], yaw [rad], velocity [m/s], joint position [rad].
     """
 
@@ -75,6 +76,7 @@ class LeggedConfig:
     observations: Mapping[str, Any] = field(default_factory=dict)
     rewards: Mapping[str, Any] = field(default_factory=dict)
     terminations: Mapping[str, Any] = field(default_factory=dict)
+    termination_penalty: float = 0.0
 
     @property
     def substeps(self) -> int:

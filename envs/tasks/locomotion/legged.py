@@ -267,6 +267,10 @@ class LeggedEnv(MujocoVecEnv):
         self._reward_sums += parts * self.dt
         return total * self.dt
 
+    def end_reward(self, terminated: Tensor) -> Tensor:
+        """What the end of an episode costs, (N,)."""
+        return terminated * -self.config.termination_penalty
+
     def terminated(self) -> Tensor:
         """Any termination term."""
         ended = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)

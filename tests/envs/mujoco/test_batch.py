@@ -247,6 +247,19 @@ def test_fields_are_live_views():
     assert mass.get_model_data(2)[0].body_mass[1] == 7.0 and mass.model.body_mass[1] == 2.0
 
 
+def test_fields_named_in_inference_mode_can_be_written_outside_of_it():
+    with torch.inference_mode():
+        physics = BatchPhysics(balls(), 2, per_world=("body_mass",), num_threads=1)
+        physics.field("qvel"), physics.field("xpos")
+        physics.step(1)
+    physics.field("qvel")[0, 0] = 0.5
+    physics.model_field("body_mass")[0, 1] = 3.0
+    physics.reset(torch.tensor([1]), torch.tensor(physics.model.qpos0)[None], torch.zeros(1, physics.model.nv))
+    state = physics.state_dict()
+    physics.load_state_dict(state)
+    assert physics.field("qvel")[0, 0] == 0.5
+
+
 def test_errors_name_the_valid_choices():
     with pytest.raises(ValueError, match="num_worlds must be at least 1"):
         BatchPhysics(balls(), 0)

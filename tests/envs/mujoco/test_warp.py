@@ -266,6 +266,19 @@ def test_overflow_is_said_once_with_what_to_enlarge():
     assert not physics.failed().any()
 
 
+def test_fields_named_in_inference_mode_can_be_written_outside_of_it():
+    with torch.inference_mode():
+        physics = WarpPhysics(balls(), 2, device="cpu", per_world=("body_mass",))
+        physics.field("qvel"), physics.field("xpos")
+        physics.step(1)
+    physics.field("qvel")[0, 0] = 0.5
+    physics.model_field("body_mass")[0, 1] = 3.0
+    physics.reset(torch.tensor([1]), torch.tensor(physics.model.qpos0)[None], torch.zeros(1, physics.model.nv))
+    state = physics.state_dict()
+    physics.load_state_dict(state)
+    assert physics.field("qvel")[0, 0] == 0.5
+
+
 def test_errors_name_the_valid_choices():
     with pytest.raises(ValueError, match=r"did you mean.*body_mass"):
         WarpPhysics(balls(), 1, device="cpu", per_world=("body_mas",))

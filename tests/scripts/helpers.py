@@ -1,0 +1,15 @@
+"""A run of a few steps, to try commands on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.cli import main
+
+TINY = ["task=hopper", "num_worlds=4", "algo.num_steps=8", "policy.hidden=[8]", "num_threads=1", "algo.schedule=adaptive"]
+
+
+def tiny_run(run_dir: Path, *overrides: str) -> Path:
+    """Train for 64 steps; the run folder."""
+    assert main(["train", *TINY, "total_steps=64", f"run_dir={run_dir}", *overrides]) == 0
+    return run_dir
