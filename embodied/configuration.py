@@ -1,4 +1,4 @@
-"""Configuration into dataclasses, with errors that help."""
+"""Configuration into dataclasses, with errors that help. Like ``embodied.types``, every package may import this."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ C = TypeVar("C")
 
 
 def from_mapping(cls: type[C], data: Mapping[str, Any], where: str) -> C:
-    """Build a dataclass from a mapping.
+    """Build a dataclass from a mapping; lists become tuples.
 
     Args:
         where: the configuration group, for messages, e.g. ``algo``.
@@ -23,7 +23,7 @@ def from_mapping(cls: type[C], data: Mapping[str, Any], where: str) -> C:
     for key in data:
         if key not in known:
             raise ValueError(f"unknown key {where}.{key}; {nearest(key, known)}")
-    return cls(**data)
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

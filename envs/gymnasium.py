@@ -17,10 +17,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import Tensor
 
+from embodied.configuration import from_mapping
 from embodied.types import ActionSpec, Obs, StepResult, TaskSpec
 
 from .adapters.groups import SpaceGroups
-from .tasks.locomotion.config import build
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def make(
 ) -> GymnasiumVecEnv:
     """N rows of a Gymnasium environment from its YAML; see :func:`envs.registry.make`. The engine is its own."""
     del engine, num_threads
-    settings: GymnasiumConfig = build(GymnasiumConfig, config, str(config.get("name", "gymnasium")))
+    settings: GymnasiumConfig = from_mapping(GymnasiumConfig, config, "task")
     if settings.vectorization not in ("sync", "async"):
         raise ValueError(f"unknown vectorization {settings.vectorization!r}; choose sync or async")
     options = dict(settings.kwargs)

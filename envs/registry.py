@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from embodied.configuration import nearest
 from embodied.types import VecEnv
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -34,9 +34,7 @@ def task_names() -> list[str]:
 def load_task_config(name: str) -> dict[str, Any]:
     """The resolved configuration of a task. An unknown name is an error that says which are known."""
     if name not in task_names():
-        near = difflib.get_close_matches(name, task_names(), 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown task {name!r}; {hint}known tasks: {', '.join(task_names())}")
+        raise ValueError(f"unknown task {name!r}; {nearest(name, task_names())}")
     # Hydra keeps one global state; a caller inside a Hydra application keeps its own.
     saved = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -71,7 +69,7 @@ def make(
         config = OmegaConf.to_container(merged, resolve=True)  # type: ignore[assignment]
     kind = config.get("kind")
     if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r} of task {config.get('name')!r}; choose one of {', '.join(KINDS)}")
+        raise ValueError(f"unknown kind {kind!r} of task {config.get('name')!r}; {nearest(str(kind), KINDS)}")
     module, function = KINDS[kind].split(":")
     build = getattr(importlib.import_module(module), function)
     return build(config, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed)

@@ -298,7 +298,11 @@ def assert_build(venv: Path, build: str) -> None:
 
 def call(command: list[str], env: dict[str, str] | None = None) -> None:
     """Run a command in the open; a failure is an error that shows it."""
-    if subprocess.run(command, env=env, check=False).returncode:
+    try:
+        status = subprocess.run(command, env=env, check=False).returncode
+    except OSError as error:
+        status, command = 1, [*command, f"({error})"]
+    if status:
         raise SetupError(f"this command failed: {' '.join(command)}")
 
 

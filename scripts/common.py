@@ -20,6 +20,7 @@ from .config import ROOT, UserError, nearest
 
 SHIPPED = ROOT / "assets" / "checkpoints"
 RUNS = Path("runs")
+OWN = ("embodied", "envs", "policies", "sim2real", "scripts")
 
 
 class Agent(NamedTuple):
@@ -40,7 +41,11 @@ def user_errors() -> Iterator[None]:
     """Around the building of things from configuration: what goes wrong there is the configuration's fault."""
     try:
         yield
-    except (ValueError, ImportError, FileNotFoundError, checkpoints.CheckpointError) as error:
+    except ImportError as error:  # a missing extra; but a name missing in our own code is our mistake
+        if (error.name or "").partition(".")[0] in OWN:
+            raise
+        raise UserError(str(error)) from error
+    except (ValueError, FileNotFoundError, checkpoints.CheckpointError) as error:
         raise UserError(str(error)) from error
     except (TypeError, KeyError, AttributeError) as error:  # a value of a type that nobody expected
         problem = f"{type(error).__name__}: {error}"

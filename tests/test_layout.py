@@ -148,7 +148,9 @@ def test_the_blocker_blocks() -> None:
 
 
 def test_the_packages_import_without_any_extra() -> None:
-    done = run_without((*OPTIONAL, *FORBIDDEN), "import embodied, policies, envs, sim2real, embodied.train, scripts.train")
+    done = run_without(
+        (*OPTIONAL, *FORBIDDEN), "import embodied, policies, envs, sim2real, embodied.train, scripts.train"
+    )
     assert done.returncode == 0, done.stderr
 
 

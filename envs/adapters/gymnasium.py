@@ -26,7 +26,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     SAME_STEP they are inside ``infos["final_info"]``, together with ``episode`` (``r``, ``l``).
 
     Args:
-        env: the task. Modes other than SAME_STEP need its ``autoreset`` attribute and ``reset_rows(mask)``.
+        env: the task. Modes other than SAME_STEP need its ``autoreset`` attribute and ``reset_rows(mask, obs)``.
         obs_group: the group that is the observation, or None for a dict of all groups.
         output: ``numpy``; or ``torch``, tensors on the task's device (what most of Gymnasium's wrappers cannot read;
             put ``gymnasium.wrappers.vector.ArrayConversion`` in front of them).
@@ -109,13 +109,13 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
             raise ValueError(f"reset_mask must be bool of shape ({self.num_envs},) with a True, got {mask!r}")
         if not self._obs:
             raise gymnasium.error.ResetNeeded("reset all rows before resetting some")
-        self._obs = _where(rows, self.env.reset_rows(rows), self._obs)  # type: ignore[attr-defined]
+        self._obs = self.env.reset_rows(rows, self._obs)  # type: ignore[attr-defined]
         self._ended = self._ended & ~rows
         return self._out_obs(self._obs)
 
     def _start_ended(self, result: StepResult, ended: Tensor) -> None:
         """Turn the step of the rows that had ended into their reset."""
-        result.obs = _where(ended, self.env.reset_rows(ended), result.obs)  # type: ignore[attr-defined]
+        result.obs = self.env.reset_rows(ended, result.obs)  # type: ignore[attr-defined]
         result.reward = torch.where(ended, 0.0, result.reward)
         result.terminated, result.truncated = result.terminated & ~ended, result.truncated & ~ended
 
@@ -238,8 +238,3 @@ def _turn_off_autoreset(env: VecEnv, mode: AutoresetMode) -> None:
     if not hasattr(env, "autoreset") or not hasattr(env, "reset_rows"):
         raise ValueError(f"{env.spec.name} always resets within the step; {mode.name} needs autoreset and reset_rows")
     env.autoreset = False
-
-
-def _where(mask: Tensor, yes: Obs, no: Obs) -> Obs:
-    """Rows of ``yes`` where the (B,) mask holds, else of ``no``."""
-    return {k: torch.where(mask.reshape(-1, *[1] * (no[k].dim() - 1)), yes[k], no[k]) for k in no}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 from gymnasium import spaces
 
+from embodied.configuration import nearest
 from embodied.types import ObsGroup, TaskSpec
 
 
@@ -15,9 +14,7 @@ def observation_space(spec: TaskSpec, group: str | None) -> spaces.Space:
     if group is None:
         return spaces.Dict({name: _box(item) for name, item in spec.obs.items()})
     if group not in spec.obs:
-        near = difflib.get_close_matches(group, list(spec.obs), 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{spec.name} has no observation group {group!r}; {hint}groups: {', '.join(spec.obs)}")
+        raise ValueError(f"{spec.name} has no observation group {group!r}; {nearest(group, spec.obs)}")
     return _box(spec.obs[group])
 
 

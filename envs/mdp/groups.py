@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embodied.configuration import nearest
 from embodied.types import Mirror, ObsGroup, ObsTerm, Symmetry
 
 from . import observations
@@ -110,8 +110,7 @@ def _mirror(spec: ObsTerm, mirrors: Mapping[str, Mirror]) -> Mirror:
     if kind == "none":
         return Mirror(tuple(range(spec.size)), (1.0,) * spec.size)
     if kind not in FIXED_MIRRORS:
-        near = difflib.get_close_matches(kind, [*FIXED_MIRRORS, *mirrors], 1)
-        raise ValueError(f"unknown mirror {kind!r} of term {spec.name!r}; nearest: {near}")
+        raise ValueError(f"unknown mirror {kind!r} of term {spec.name!r}; {nearest(kind, [*FIXED_MIRRORS, *mirrors])}")
     return Mirror(tuple(range(spec.size)), FIXED_MIRRORS[kind])
 
 

@@ -140,8 +140,8 @@ def alive(s: LeggedState) -> Tensor:
 
 
 def upright(s: LeggedState) -> Tensor:
-    """((1 + cos tilt) / 2)^2: 1 upright, 0 upside down."""
-    return ((1.0 - s.gravity_b[:, 2]) / 2).square()
+    """(1 + cos tilt) / 2: 1 upright, 0 upside down."""
+    return (1.0 - s.gravity_b[:, 2]) / 2
 
 
 def height_reached(s: LeggedState, target: float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from embodied.configuration import nearest
 
 Term = Callable[[Any], Tensor]
 
@@ -22,13 +23,13 @@ def bind(module: ModuleType, name: str, parameters: Mapping[str, Any], given: Ma
     """
     known = _functions(module)
     if name not in known:
-        raise ValueError(_unknown(f"{_kind(module)} term", name, list(known)))
+        raise ValueError(f"unknown {_kind(module)} term {name!r}; {nearest(name, known)}")
     function = known[name]
     signature = list(inspect.signature(function).parameters.values())[1:]
     names = [parameter.name for parameter in signature]
     for key in parameters:
         if key not in names:
-            raise ValueError(_unknown(f"parameter of {_kind(module)} term {name!r}", key, names))
+            raise ValueError(f"unknown parameter {key!r} of {_kind(module)} term {name!r}; {nearest(key, names)}")
     values = {key: given[key] for key in names if key in given} | dict(parameters)
     missing = [p.name for p in signature if p.default is inspect.Parameter.empty and p.name not in values]
     if missing:
@@ -73,9 +74,3 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., Tensor]]:
 
 def _kind(module: ModuleType) -> str:
     return module.__name__.rsplit(".", 1)[-1].rstrip("s")
-
-
-def _unknown(what: str, name: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(name, valid, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}choose from {', '.join(valid) or 'none'}"

@@ -7,7 +7,6 @@ together, which keeps inertias positive definite, and derived constants are reco
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 import mujoco
 import torch
 from torch import Tensor
+
+from embodied.configuration import from_mapping, nearest
 
 from .physics import Physics
 
@@ -176,16 +177,10 @@ def parse(config: Mapping[str, Any] | None) -> dict[str, Law]:
     laws = {}
     for name, options in (config or {}).items():
         if name not in TARGETS:
-            near = difflib.get_close_matches(name, TARGETS, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown randomisation {name!r}; {hint}choose from {', '.join(TARGETS)}")
+            raise ValueError(f"unknown randomisation {name!r}; {nearest(name, TARGETS)}")
         if options is None:
             continue
-        unknown = set(options) - set(Law.__dataclass_fields__)
-        if unknown:
-            valid = ", ".join(Law.__dataclass_fields__)
-            raise ValueError(f"randomisation {name!r}: unknown {', '.join(sorted(unknown))}; choose from {valid}")
-        laws[name] = Law(**options)
+        laws[name] = from_mapping(Law, options, f"randomization.{name}")
     return laws
 
 

@@ -1,7 +1,7 @@
 """Ground for legged robots: flat, or a generated field of tiles whose difficulty a curriculum raises.
 
-The field has ``levels`` rows (difficulty along +x) and one column of tiles per kind (along +y), every tile ``tile_size``
-metres square with a flat start in its middle, as in Rudin et al. 2021 (arXiv 2109.11978, section 3.1).
+The field has ``levels`` rows (difficulty along +x) and one column of tiles per kind (along +y), every tile
+``tile_size`` metres square with a flat start in its middle, as in Rudin et al. 2021 (arXiv 2109.11978, section 3.1).
 Heights are read by interpolating the same grid that the simulator collides with, on either engine.
 """
 

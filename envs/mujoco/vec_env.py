@@ -54,14 +54,14 @@ class MujocoVecEnv(abc.ABC):
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
         """task: draw the start of an episode for these worlds: qpos (n, nq), qvel (n, nv)."""
 
-    def on_reset(self, worlds: Tensor) -> None:
+    def on_reset(self, worlds: Tensor) -> None:  # noqa: B027 - a task may need nothing here
         """task: clear buffers and draw commands and randomisation for these worlds, before their state is set."""
 
     @abc.abstractmethod
     def apply_action(self, action: Tensor) -> None:
         """task: turn actions (N, A) into controls and advance the physics by ``self.substeps``."""
 
-    def after_physics(self) -> None:
+    def after_physics(self) -> None:  # noqa: B027
         """task: update timers and whatever reward and observation share, once per step."""
 
     @abc.abstractmethod
@@ -80,7 +80,7 @@ class MujocoVecEnv(abc.ABC):
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """task: observation groups of all worlds, or of these (n, ...) just after their reset."""
 
-    def before_observe(self) -> None:
+    def before_observe(self) -> None:  # noqa: B027
         """task: what happens between the end of a step and the observation, e.g. new commands and pushes."""
 
     def episode_metrics(self) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ class MujocoVecEnv(abc.ABC):
         """task: buffers that a bit-exact continuation needs, beyond those of the base class."""
         return {}
 
-    def load_task_state(self, state: Mapping[str, Any]) -> None:
+    def load_task_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """task: the inverse of :meth:`task_state`."""
 
     # VecEnv --------------------------------------------------------------------------------------------------
@@ -128,14 +128,13 @@ class MujocoVecEnv(abc.ABC):
             final_obs = {name: torch.nan_to_num(group) for name, group in final_obs.items()}
         done = terminated | truncated
         metrics = self._metrics(failed) if bool(done.any()) else {}
-        obs = self._autoreset(done, final_obs) if metrics and self.autoreset else final_obs
+        obs = self.reset_rows(done, final_obs) if metrics and self.autoreset else final_obs
         return StepResult(obs, reward, terminated, truncated, final_obs, metrics)
 
-    def reset_rows(self, mask: Tensor) -> Obs:
-        """Reset the rows of a (N,) bool mask and observe all rows; for callers that turned ``autoreset`` off."""
+    def reset_rows(self, mask: Tensor, obs: Obs) -> Obs:
+        """Reset the rows of a (N,) bool mask; ``obs`` with what these rows now observe in their places."""
         worlds = mask.nonzero().squeeze(-1)
         self._start(worlds)
-        obs = self.observe()
         fresh = self.observe(worlds)
         return {name: group.index_copy(0, worlds, fresh[name]) for name, group in obs.items()}
 
@@ -202,12 +201,6 @@ class MujocoVecEnv(abc.ABC):
         self.episode_return[worlds] = 0.0
         self.on_reset(worlds)
         self.physics.reset(worlds, *self.initial_state(worlds))
-
-    def _autoreset(self, done: Tensor, final_obs: Obs) -> Obs:
-        worlds = done.nonzero().squeeze(-1)
-        self._start(worlds)
-        fresh = self.observe(worlds)
-        return {name: group.index_copy(0, worlds, fresh[name]) for name, group in final_obs.items()}
 
     def _count_failures(self, failed: Tensor) -> None:
         worlds = failed.nonzero().squeeze(-1).tolist()

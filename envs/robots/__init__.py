@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+from embodied.configuration import nearest
 
 from .go1 import GO1
 from .go2 import GO2
@@ -20,9 +20,7 @@ def get_robot(name: str) -> Robot:
     """The robot of this name. Raises ValueError naming the valid choices."""
     if name in _ROBOTS:
         return _ROBOTS[name]
-    near = difflib.get_close_matches(name, _ROBOTS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown robot {name!r}; choose from {', '.join(_ROBOTS)}{hint}")
+    raise ValueError(f"unknown robot {name!r}; {nearest(name, _ROBOTS)}")
 
 
 __all__ = ["GO1", "GO2", "Robot", "get_robot", "robot_names"]

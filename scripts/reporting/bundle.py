@@ -37,9 +37,9 @@ def _summary(run: RunData) -> str:
     parity, contract = manifest.parity, manifest.contract
     memory = f", memory {', '.join(m.input for m in contract.model.memory)}" if contract.model.memory else ""
     return (
-        f"{run.bundle.path.name}: one ONNX network{memory}, normaliser and action scaling inside. At the export it was "
-        f"compared with the torch policy over {parity.observations} observations of real rollouts; the commands differed "
-        f"by {plain(parity.max_abs_command)} {contract.action.unit} at most. Check it again, anywhere, with: "
+        f"One ONNX network{memory}, with normaliser and action scaling inside. At the export it was compared with the "
+        f"torch policy over {parity.observations} observations of real rollouts; the commands differed by "
+        f"{plain(parity.max_abs_command)} {contract.action.unit} at most. Check it again, anywhere, with: "
         f"embodied verify bundle={run.bundle.path}"
     )
 
@@ -54,10 +54,13 @@ def _files(run: RunData) -> Markup:
 
 def _observation(contract: Any) -> Markup:
     rows = [
-        [f"{t.start}–{t.start + t.size - 1}", t.name, t.unit, t.frame, plain(t.scale), t.description or "",
-         ", ".join(f"{key} {value}" for key, value in t.parameters.items())]
-        for t in contract.observation
-    ]  # fmt: skip
+        [
+            tag("span", f"{term.start}-{term.start + term.size - 1}", "at"),
+            *(term.name, term.unit, term.frame, plain(term.scale), term.description.replace("`", "")),
+            ", ".join(f"{key} {value}" for key, value in term.parameters.items()),
+        ]
+        for term in contract.observation
+    ]
     return table(["At", "Term", "Unit", "Frame", "Scale", "Meaning", "Parameters"], rows, numbers=(4,))
 
 

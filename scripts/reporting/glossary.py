@@ -28,7 +28,7 @@ class Figure:
     def show(self, value: float | None, unit: bool = True) -> str:
         """A stored value for people, with its unit unless told otherwise."""
         if value is None:
-            return "–"
+            return "-"
         text = plain(self.scale * value) if self.unit != "%" else percent(self.scale * value)
         return f"{text} {self.unit}" if unit and self.unit else text
 
@@ -96,12 +96,12 @@ FIGURES = {
 TERMS = {
     "Environment step": "One control step of one simulated world; 1024 worlds that take one step each count 1024.",
     "95 % interval": "If the evaluation were repeated many times, 95 % of such intervals would hold the true value.",
-    "Bundle": "The exported policy: an ONNX network with its normaliser inside, golden vectors, and a manifest that says "
-    "what goes in and out, in which units and order.",
-    "Golden vectors": "Recorded inputs with the outputs that the trained policy gave; every copy of the bundle must give them again.",
+    "Bundle": "The exported policy: an ONNX network with its normaliser inside, golden vectors, and a manifest that "
+    "says what goes in and out, in which units and order.",
+    "Golden vectors": "Recorded inputs with the outputs that the trained policy gave; every copy must give them again.",
     "Parity": "The largest difference between the trained policy in torch and its export in onnxruntime.",
-    "Domain randomisation": "Friction, masses, delays and the like differ from world to world, so that the policy does not "
-    "rely on one simulated robot.",
+    "Domain randomisation": "Friction, masses, delays and the like differ from world to world, so that the policy does "
+    "not rely on one simulated robot.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -108,9 +109,6 @@ def _frame(path: Path, share: float = 0.2) -> bytes:
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        wanted = int(share * (stream.frames or 0))
-        for i, frame in enumerate(container.decode(stream)):
-            if i >= wanted:
-                break
-        picture = frame.to_ndarray(format="bgr24")
+        frames = itertools.islice(container.decode(stream), int(share * stream.frames), None)
+        picture = next(frames).to_ndarray(format="bgr24")
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from . import charts
 from .data import EVALUATION, RunData
 from .glossary import TERMS, duration, figure, plain, words
 from .html import Markup, definitions, details, escape, join, table, tag
-from .verdict import HEADLINES, evaluation_title, state_of, target_words, tiles, verdict
+from .verdict import HEADLINES, evaluation_title, state_of, target_of, target_words, tiles, verdict
 
 LEARNING = ("episode/return", "episode/success", "episode/error_lin_vel", "episode/error_ang_vel", "episode/length",
             "episode/fall", "episode/swing_height", "episode/terrain_level")  # fmt: skip
@@ -101,7 +101,8 @@ def curves(run: RunData) -> Markup:
 def _curve(run: RunData, key: str) -> Markup:
     what, (xs, ys) = figure(key), run.series(key)
     ys = [what.scale * y for y in ys]
-    target = None if what.target is None or not key.startswith("episode/") else what.scale * what.target
+    bar = target_of(run, key.removeprefix("episode/")) if key.startswith("episode/") else None
+    target = None if bar is None else what.scale * bar
     most = 100.0 if what.unit == "%" else None
     drawn = charts.line_chart(xs, ys, log=key == "learning_rate", target=target, most=most, label=what.label)
     unit = f" [{what.unit}]" if what.unit else ""
@@ -118,7 +119,7 @@ def evaluation(run: RunData) -> Markup:
     for stem in run.evaluations:
         if len(run.evaluations) > 1:
             parts.append(tag("h3", evaluation_title(run, stem)))
-        parts.append(_metrics_table(run.metrics(stem)))
+        parts.append(_metrics_table(run, stem))
     first = run.evaluations.get(EVALUATION, {})
     drawn = "its most likely action" if first.get("deterministic", True) else "actions that it draws"
     note = (
@@ -128,14 +129,14 @@ def evaluation(run: RunData) -> Markup:
     return join([tag("p", note, "soft"), *parts])
 
 
-def _metrics_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+def _metrics_table(run: RunData, stem: str) -> Markup:
     rows = []
-    for name, found in sorted(metrics.items(), key=lambda item: _rank(item[0])):
+    for name, found in sorted(run.metrics(stem).items(), key=lambda item: _rank(item[0])):
         if name.startswith("reward/"):
             continue
         what, low, high = figure(name), found.get("low"), found.get("high")
         reach = "" if low is None or high is None else what.span(low, high)
-        state = state_of(name, found)
+        state = state_of(run, name, found) if stem == EVALUATION else ""
         mark = tag("span", f"{'✓' if state == 'good' else '✗'} {target_words(name)}", f"mark {state}") if state else ""
         rows.append([
             tag("span", what.label, title=what.meaning), what.show(found["mean"]), reach, _interval(found, what.unit),
@@ -194,7 +195,7 @@ def configuration(run: RunData) -> Markup:
 
 
 def _yaml(value: Any) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(value)).strip()
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True).strip()
 
 
 def provenance(run: RunData) -> Markup:
@@ -207,6 +208,7 @@ def provenance(run: RunData) -> Markup:
     machine = made.get("machine") or {}
     versions = ", ".join(f"{name} {version}" for name, version in (made.get("versions") or {}).items())
     gpus = ", ".join(machine.get("gpus") or []) or "no GPU"
+    computer = f"{machine.get('cpu', '?')}, {machine.get('cpus', '?')} CPUs, {machine.get('memory_gb', '?')} GB, {gpus}"
     command = made.get("command") or []
     items: dict[str, object] = {
         "Command": tag("code", command if isinstance(command, str) else " ".join(map(str, command))),
@@ -214,7 +216,7 @@ def provenance(run: RunData) -> Markup:
         "Seed": made.get("seed", "?"),
         "Started": made.get("time", "?"),
         "Versions": f"Python {made.get('python', '?')}, {versions}",
-        "Machine": f"{machine.get('cpu', '?')}, {machine.get('cpus', '?')} CPUs, {machine.get('memory_gb', '?')} GB, {gpus}",
+        "Machine": computer,
         "Checkpoint": ", ".join(run.checkpoints) or "none yet",
     }
     return definitions(items)

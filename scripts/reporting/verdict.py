@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .data import EVALUATION, RunData
-from .glossary import FIGURES, Figure, duration, figure, plain, steps
+from .data import RunData
+from .glossary import duration, figure, plain, steps
 
 HEADLINES = ("success", "fall", "error_lin_vel", "error_ang_vel", "swing_height", "terrain_level", "return")
+FLAT_ONLY = ("fall", "error_lin_vel", "error_ang_vel", "swing_height")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ def verdict(run: RunData) -> tuple[str, str, str]:
         return "bad", "Do not deploy", f"the exported bundle does not verify ({failed}). {_sentence(run)}"
     if not run.metrics():
         return "none", "Not measured yet", f"{_trained(run)} Measure it with: embodied evaluate checkpoint={run.path}"
-    missed = [figure(name).label.lower() for name in HEADLINES if state_of(name, run.metrics().get(name)) == "poor"]
-    if not any(state_of(name, run.metrics().get(name)) for name in HEADLINES):
+    states = {name: state_of(run, name, run.metrics().get(name)) for name in HEADLINES}
+    missed = [figure(name).label.lower() for name, state in states.items() if state == "poor"]
+    if not any(states.values()):
         return "none", "Measured", _sentence(run)
     if missed:
         return "poor", "Not there yet", f"{_sentence(run)} Short of the suite's target: {', '.join(missed)}."
@@ -38,7 +40,7 @@ def verdict(run: RunData) -> tuple[str, str, str]:
 
 def tiles(run: RunData) -> list[Tile]:
     """The key figures: of the evaluation where there is one, else of the end of training."""
-    found = [_tile(name, run.metrics()[name]) for name in HEADLINES if name in run.metrics()]
+    found = [_tile(run, name) for name in HEADLINES if name in run.metrics()]
     if not found and run.records:
         last = {key.removeprefix("episode/"): value for key, value in run.records[-1].items()}
         found = [
@@ -66,18 +68,23 @@ def _bundle_tiles(manifest: Any, latency: dict[str, float]) -> list[Tile]:
     return made
 
 
-def _tile(name: str, found: dict[str, Any]) -> Tile:
-    words = figure(name)
+def _tile(run: RunData, name: str) -> Tile:
+    words, found = figure(name), run.metrics()[name]
     note = "" if found.get("low") is None else words.span(found["low"], found["high"])
-    return Tile(words.label, words.show(found["mean"]), note, state_of(name, found))
+    return Tile(words.label, words.show(found["mean"]), note, state_of(run, name, found))
 
 
-def state_of(name: str, found: dict[str, Any] | None) -> str:
+def target_of(run: RunData, name: str) -> float | None:
+    """The bar that the suite sets itself for a metric, as stored; those of walking are for flat ground."""
+    return None if name in FLAT_ONLY and run.task.get("terrain") else figure(name).target
+
+
+def state_of(run: RunData, name: str, found: dict[str, Any] | None) -> str:
     """good or poor against the target; empty where there is none."""
-    words: Figure | None = FIGURES.get(name)
-    if words is None or words.target is None or found is None:
+    target = target_of(run, name)
+    if target is None or found is None:
         return ""
-    reached = found["mean"] >= words.target if words.better == "high" else found["mean"] <= words.target
+    reached = found["mean"] >= target if figure(name).better == "high" else found["mean"] <= target
     return "good" if reached else "poor"
 
 
@@ -123,5 +130,6 @@ def _trained(run: RunData) -> str:
 def evaluation_title(run: RunData, stem: str) -> str:
     """``go2_velocity_hard, 256 episodes, seed 0``."""
     content = run.evaluations[stem]
-    changes = f", {' '.join(content['changes'])}" if content.get("changes") and stem != EVALUATION else ""
-    return f"{content.get('task', run.name)}, {content.get('episodes', '?')} episodes, seed {content.get('seed', '?')}{changes}"
+    parts = [str(content.get("task", run.name)), f"{content.get('episodes', '?')} episodes"]
+    parts += [f"seed {content.get('seed', '?')}", *(content.get("changes") or [])]
+    return ", ".join(parts)

@@ -40,7 +40,9 @@ def test_the_same_seed_gives_the_same_episodes(run: Path, capsys: pytest.Capture
 
 
 def test_a_changed_task_is_measured_and_kept_apart(run: Path, tmp_path: Path, capsys) -> None:
-    result = evaluated(capsys, f"checkpoint={run}", "episodes=2", "task.horizon=3" if _has_horizon() else "+task.horizon=3")
+    result = evaluated(
+        capsys, f"checkpoint={run}", "episodes=2", "task.horizon=3" if _has_horizon() else "+task.horizon=3"
+    )
     assert result["metrics"]["length"]["mean"] <= 3
     assert len(result["changes"]) == 1
     assert (run / "evaluation_changed.json").exists()
@@ -60,7 +62,10 @@ def _has_horizon() -> bool:
     [
         ([], "checkpoint is required"),
         (["checkpoint=nowhere"], "neither a folder nor a shipped checkpoint"),
-        (["checkpoint={run}", "task=walker2d"], "does not fit walker2d: observation group 'policy' has shape (17,), not (11,)"),
+        (
+            ["checkpoint={run}", "task=walker2d"],
+            "does not fit walker2d: observation group 'policy' has shape (17,), not (11,)",
+        ),
         (["checkpoint={run}", "episodes=0"], "episodes=0: must be at least 1"),
         (["checkpoint={run}", "episods=3"], "did you mean 'episodes'?"),
         (["checkpoint={run}", "task.frame_skp=3"], "did you mean 'task.frame_skip'?"),

@@ -49,8 +49,6 @@ def message(config: DictConfig, argument: str) -> str:
     ],
 )
 def test_what_is_no_override_is_explained(argument: str, part: str) -> None:
-    with pytest.raises(UserError, match=".*"):
-        parse([argument])
     with pytest.raises(UserError) as caught:
         parse([argument])
     assert part in str(caught.value)
@@ -58,7 +56,13 @@ def test_what_is_no_override_is_explained(argument: str, part: str) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("total_steps=2e6", 2_000_000), ("total_steps=1.5e3", 1500), ("algo.lr=1e-3", 0.001), ("x=1.25e1", 12.5), ("x=e6", "e6")],
+    [
+        ("total_steps=2e6", 2_000_000),
+        ("total_steps=1.5e3", 1500),
+        ("algo.lr=1e-3", 0.001),
+        ("x=1.25e1", 12.5),
+        ("x=e6", "e6"),
+    ],
 )
 def test_powers_of_ten_are_whole_numbers_where_they_can_be(argument: str, value: float | str) -> None:
     found = parse([argument])[0].value()

@@ -112,7 +112,7 @@ def test_a_sweep_with_a_mistake_does_not_start(tmp_path: Path, capsys: pytest.Ca
         ("engine=fast", "batch"),
         ("policy.activation=elo", "did you mean 'elu'?"),
         ("policy.hidden=[a]", "cannot be built from this configuration (TypeError"),
-        ("+task.modell=x", "unknown key 'modell'"),
+        ("+task.modell=x", "did you mean 'model'?"),
     ],
 )
 def test_complaints_about_what_is_built(tmp_path: Path, argument: str, part: str, capsys) -> None:

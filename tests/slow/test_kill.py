@@ -37,17 +37,28 @@ def run(directory: str, iterations: int) -> None:
     train(env, policy, config, directory, resume=found)
 
 
-def killed(directory: Path, iterations: int, kills: int, longest: float) -> int:
-    """Kill the run so many times at random moments, then let it finish; returns how many checkpoints were seen."""
+def lines(path: Path) -> int:
+    """Log lines so far."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def killed(directory: Path, iterations: int, kills: int) -> int:
+    """Kill the run so many times at random moments, then let it finish; returns how many checkpoints were seen.
+
+    Each moment is a random number of iterations after the start, plus some milliseconds: some kills hit the start-up,
+    some the update, some a checkpoint being written, however fast the machine is.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     context = get_context("forkserver")  # imports torch once and forks from there
     context.set_forkserver_preload(["tests.slow.test_kill", "torch.utils.tensorboard"])
-    moments = random.Random(0)
-    seen = set()
+    moments, log, seen = random.Random(0), directory / "metrics.jsonl", set()
     for _ in range(kills):
+        enough = lines(log) + moments.randrange(12)
         child = context.Process(target=run, args=(str(directory), iterations))
         child.start()
-        time.sleep(moments.uniform(0.0, longest))
+        while lines(log) < enough and child.is_alive():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.04))
         child.kill()
         child.join()
         newest = checkpoint.latest(directory)
@@ -61,9 +72,9 @@ def killed(directory: Path, iterations: int, kills: int, longest: float) -> int:
     return len(seen)
 
 
-def compare(tmp_path: Path, iterations: int, kills: int, longest: float) -> None:
-    seen = killed(tmp_path / "killed", iterations, kills, longest)
-    assert seen > kills // 4, "the kills came before anything was written"
+def compare(tmp_path: Path, iterations: int, kills: int) -> None:
+    seen = killed(tmp_path / "killed", iterations, kills)
+    assert seen > kills // 2, "the kills came before anything was written"
     run(str(tmp_path / "whole"), iterations)
     paths = [checkpoint.find(tmp_path / name) / "model.safetensors" for name in ("killed", "whole")]
     assert paths[0].parent.name == paths[1].parent.name
@@ -75,4 +86,4 @@ def compare(tmp_path: Path, iterations: int, kills: int, longest: float) -> None
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    compare(tmp_path, iterations=150, kills=20, longest=1.2)
+    compare(tmp_path, iterations=150, kills=20)

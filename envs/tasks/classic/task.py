@@ -12,12 +12,13 @@ import mujoco
 import torch
 from torch import Tensor
 
+from embodied.configuration import from_mapping
 from embodied.types import Obs, ObsGroup, TaskSpec
 from envs.mdp.terms import WeightedTerms, bind
 from envs.mujoco.physics import Physics, make_physics
+from envs.mujoco.quiet import quiet
 from envs.mujoco.vec_env import MujocoVecEnv
 
-from ..locomotion.config import build
 from . import layout, rewards, terminations
 from .contact_forces import ContactForces, add_force_sensor
 from .state import ClassicState
@@ -159,11 +160,12 @@ def load_model(config: ClassicConfig) -> mujoco.MjModel:
     if not path.is_file():
         known = sorted(asset.name for asset in ASSETS.glob("*.xml"))
         raise ValueError(f"{config.name}: no model {config.model!r}; choose from {', '.join(known)}")
-    if config.contact_limit is None:
-        return mujoco.MjModel.from_xml_path(str(path))
-    spec = mujoco.MjSpec.from_file(str(path))
-    add_force_sensor(spec)
-    return spec.compile()
+    with quiet():  # MuJoCo deprecates an attribute of one of the files
+        if config.contact_limit is None:
+            return mujoco.MjModel.from_xml_path(str(path))
+        spec = mujoco.MjSpec.from_file(str(path))
+        add_force_sensor(spec)
+        return spec.compile()
 
 
 def make(
@@ -176,7 +178,7 @@ def make(
     seed: int = 0,
 ) -> ClassicEnv:
     """N worlds of a classic task from its YAML; see :func:`envs.registry.make`."""
-    settings: ClassicConfig = build(ClassicConfig, config, str(config.get("name", "classic")))
+    settings: ClassicConfig = from_mapping(ClassicConfig, config, "task")
     model = load_model(settings)
     physics = make_physics(model, num_worlds, engine=engine, device=device, num_threads=num_threads)
     return ClassicEnv(settings, physics, seed)

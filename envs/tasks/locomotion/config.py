@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -85,15 +84,3 @@ class LeggedConfig:
         if count < 1 or abs(count * self.physics_dt - self.control_dt) > 1e-9:
             raise ValueError(f"control_dt {self.control_dt} is no multiple of physics_dt {self.physics_dt}")
         return count
-
-
-def build(cls: type, values: Mapping[str, Any] | None, where: str) -> Any:
-    """A dataclass from YAML; an unknown key is an error that names the nearest right one."""
-    values = dict(values or {})
-    valid = [entry.name for entry in fields(cls)]
-    for key in values:
-        if key not in valid:
-            near = difflib.get_close_matches(key, valid, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{where}: unknown key {key!r}; {hint}valid keys: {', '.join(valid)}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

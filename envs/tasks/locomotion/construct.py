@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import torch
 
+from embodied.configuration import from_mapping
+
 from ...mujoco.physics import make_physics
 from ...mujoco.randomization import parse, per_world_fields
 from ...mujoco.scene import Heightfield, SceneConfig, build_model
 from ...mujoco.terrain import Ground, TerrainConfig, TiledGround
 from ...robots import get_robot
-from .config import LeggedConfig, build
+from .config import LeggedConfig
 from .legged import LeggedEnv
 
 Env = TypeVar("Env", bound=LeggedEnv)
@@ -29,10 +31,10 @@ def construct(
     seed: int,
 ) -> Env:
     """Build an environment of class ``cls``; see :func:`envs.registry.make` for the arguments."""
-    config: LeggedConfig = build(LeggedConfig, values, f"task {values.get('name')!r}")
+    config: LeggedConfig = from_mapping(LeggedConfig, values, "task")
     robot = get_robot(config.robot)
     ground, field = _ground(config, num_worlds, torch.device(device), seed)
-    scene = build(SceneConfig, {"timestep": config.physics_dt, "visuals": False, **config.scene}, "scene")
+    scene = from_mapping(SceneConfig, {"timestep": config.physics_dt, "visuals": False, **config.scene}, "task.scene")
     model = build_model(robot, scene, field)
     physics = make_physics(
         model,
@@ -52,7 +54,7 @@ def _ground(
 ) -> tuple[Ground, Heightfield | None]:
     if config.terrain is None:
         return Ground(), None
-    shape: TerrainConfig = build(TerrainConfig, config.terrain, "terrain")
+    shape: TerrainConfig = from_mapping(TerrainConfig, config.terrain, "task.terrain")
     generator = torch.Generator(device).manual_seed(seed)
     ground = TiledGround(shape, num_worlds, device, generator, config.evaluate_terrain)
     size_x, size_y = ground.size

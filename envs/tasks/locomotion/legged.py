@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embodied.configuration import from_mapping
 from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
+
 from ...mdp import rewards, terminations
 from ...mdp.commands import CommandConfig, VelocityCommand
 from ...mdp.frames import yaw
@@ -20,8 +22,7 @@ from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
 from ...mujoco.vec_env import MujocoVecEnv
 from ...robots.robot import Robot
-
-from .config import DelayConfig, GaitConfig, LeggedConfig, PushConfig, ScanConfig, build
+from .config import DelayConfig, GaitConfig, LeggedConfig, PushConfig, ScanConfig
 
 
 class LeggedEnv(MujocoVecEnv):
@@ -32,11 +33,11 @@ class LeggedEnv(MujocoVecEnv):
         self.config, self.robot, self.ground = config, robot, ground
         self.dt = config.control_dt
         self.command = VelocityCommand(
-            build(CommandConfig, config.commands, "commands"), self.num_worlds, self.device, self.dt
+            from_mapping(CommandConfig, config.commands or {}, "task.commands"), self.num_worlds, self.device, self.dt
         )
-        self._gait: GaitConfig = build(GaitConfig, config.gait, "gait")
-        self._push: PushConfig = build(PushConfig, config.push, "push")
-        self._delay: DelayConfig = build(DelayConfig, config.delay, "delay")
+        self._gait: GaitConfig = from_mapping(GaitConfig, config.gait or {}, "task.gait")
+        self._push: PushConfig = from_mapping(PushConfig, config.push or {}, "task.push")
+        self._delay: DelayConfig = from_mapping(DelayConfig, config.delay or {}, "task.delay")
         self._bind_fields()
         self._make_buffers()
         legs = list(robot.leg_names)
@@ -74,7 +75,7 @@ class LeggedEnv(MujocoVecEnv):
         """Points of the height scan in the heading frame, (P, 2) m, x-major."""
         if self.config.scan is None:
             return torch.zeros(0, 2)
-        c: ScanConfig = build(ScanConfig, self.config.scan, "scan")
+        c: ScanConfig = from_mapping(ScanConfig, self.config.scan or {}, "task.scan")
         xs = torch.arange(-c.half_x, c.half_x + 1e-6, c.spacing)
         ys = torch.arange(-c.half_y, c.half_y + 1e-6, c.spacing)
         self._scan_shape = (len(xs), len(ys))
@@ -107,9 +108,7 @@ class LeggedEnv(MujocoVecEnv):
         self._flight = zeros(legs)
         self._foot_vel = zeros(legs, 3)
         self._friction, self._added_mass, self._com_shift = zeros() + 1.0, zeros(), zeros(3)
-        self._nominal_friction = float(
-            self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0]
-        )
+        self._nominal_friction = float(self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0])
         self._previous_obs: Tensor | None = None
 
     def _make_terms(self) -> None:
@@ -408,5 +407,3 @@ def leg_mirror(legs: tuple[str, ...]) -> Mirror:
     swap = {"L": "R", "R": "L"}
     index = tuple(legs.index(leg[0] + swap[leg[1]] + leg[2:]) for leg in legs)
     return Mirror(index, (1.0,) * len(legs))
-
-

@@ -76,7 +76,11 @@ class VelocityEnv(LeggedEnv):
         return ended
 
     def episode_metrics(self) -> dict[str, Tensor]:
-        """Mean tracking errors |v_xy - command| [m/s] and |yaw rate - command| [rad/s], falls, mean peak height of a swing [m]."""
+        """Figures of the episodes.
+
+        error_lin_vel: mean |v_xy - command| [m/s].  error_ang_vel: mean |yaw rate - command| [rad/s].
+        swing_height: mean peak height of a foot between lift-off and touch-down [m].
+        """
         length = self.episode_length.clamp_min(1)
         figures = {
             "error_lin_vel": self._errors[:, 0] / length,

@@ -42,9 +42,10 @@ class Toy:
     def reset(self, seed: int | None = None) -> Obs:
         if seed is not None:
             self.generator.manual_seed(seed)
-        return self.reset_rows(torch.ones(self.num_rows, dtype=torch.bool))
+        return self.reset_rows(torch.ones(self.num_rows, dtype=torch.bool), {})
 
-    def reset_rows(self, mask: Tensor) -> Obs:
+    def reset_rows(self, mask: Tensor, obs: Obs) -> Obs:
+        del obs  # the other rows observe what they did before
         self.episode_length[mask], self.total[mask], self.action[mask] = 0, 0.0, 0.0
         self.draw[mask] = torch.rand(int(mask.sum()), generator=self.generator)
         return self._observe()
@@ -63,7 +64,7 @@ class Toy:
         truncated = (self.episode_length >= 5) & ~terminated
         final, done = self._observe(), terminated | truncated
         metrics = {"return": self.total.clone(), "length": self.episode_length.float(), "success": terminated.float()}
-        obs = self.reset_rows(done) if self.autoreset and bool(done.any()) else final
+        obs = self.reset_rows(done, final) if self.autoreset and bool(done.any()) else final
         return StepResult(obs, reward, terminated, truncated, final, metrics if bool(done.any()) else {})
 
     def state_dict(self) -> dict[str, Any]:

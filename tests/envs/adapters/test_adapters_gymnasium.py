@@ -152,7 +152,7 @@ def test_returned_arrays_are_the_callers(toy: Callable[..., Any]) -> None:
 
 
 def test_errors_name_the_choices(toy: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match=r"did you mean 'policy'.*policy, critic"):
+    with pytest.raises(ValueError, match=r"did you mean 'policy'.*critic, policy"):
         GymnasiumVectorEnv(toy(), obs_group="polcy")
     with pytest.raises(ValueError, match="NEXT_STEP, SAME_STEP, DISABLED"):
         GymnasiumVectorEnv(toy(), autoreset_mode="never")

@@ -30,5 +30,7 @@ def state(n: int = 1, joints: int = 12, legs: int = 4, **fields) -> LeggedState:
         "com_shift": zeros(n, 3),
         "height_scan": zeros(n, 0),
     }
-    values |= {name: value if isinstance(value, torch.Tensor) else torch.tensor(value) for name, value in fields.items()}
+    values |= {
+        name: value if isinstance(value, torch.Tensor) else torch.tensor(value) for name, value in fields.items()
+    }
     return LeggedState(**values)

@@ -78,7 +78,9 @@ def test_swing_terms_peak_in_mid_swing():
     assert value(rewards.swing_peak, at_peak, duty=0.6, height=0.09) == pytest.approx(1.0)
     dragging = state(phase=[[0.8, 0.0, 0.0, 0.0]], moving=[True])
     assert value(rewards.swing_height, dragging, duty=0.6, height=0.09) == pytest.approx(0.0081)
-    assert value(rewards.swing_peak, dragging, duty=0.6, height=0.09, sigma=0.03) == pytest.approx(math.exp(-9), rel=1e-4)
+    assert value(rewards.swing_peak, dragging, duty=0.6, height=0.09, sigma=0.03) == pytest.approx(
+        math.exp(-9), rel=1e-4
+    )
     assert value(rewards.swing_peak, state(phase=[[0.8] * 4]), duty=0.6, height=0.09) == 1.0
 
 
@@ -110,9 +112,9 @@ def test_getting_up_terms():
     down = state(gravity_b=[[0.0, 0.0, 1.0]])
     side = state(gravity_b=[[0.0, 1.0, 0.0]], base_height=[0.15])
     assert value(rewards.upright, down) == 0.0
-    assert value(rewards.upright, side) == 0.25
+    assert value(rewards.upright, side) == 0.5
     assert value(rewards.upright, state()) == 1.0
-    assert value(rewards.height_reached, side, target=0.3) == pytest.approx(0.125)
+    assert value(rewards.height_reached, side, target=0.3) == pytest.approx(0.25)
     assert value(rewards.stance_reached, side) == 0.0
     bent = state(joint_offset=torch.full((1, 12), 0.5), joint_vel=torch.full((1, 12), 2.0))
     assert value(rewards.stance_reached, bent, sigma=0.25) == pytest.approx(math.exp(-1))

@@ -87,7 +87,7 @@ def test_draws_start_from_the_nominal_model():
     mass = physics.model_field("body_mass")[:, MODEL.body("leg").id]
     torch.testing.assert_close(mass, randomizer.samples["link_mass"][:, 0].double())
     armature = physics.model_field("dof_armature")[:, 6]
-    assert 0.01 <= float(armature.min()) and float(armature.max()) <= 0.0105
+    assert float(armature.min()) >= 0.01 and float(armature.max()) <= 0.0105
 
 
 def test_only_the_named_worlds_change():
@@ -110,7 +110,7 @@ def test_laws():
     ("config", "message"),
     [
         ({"foot_frictoin": {"low": 0, "high": 1}}, "did you mean 'foot_friction'"),
-        ({"kp": {"lo": 0.9}}, "unknown lo; choose from law, low, high"),
+        ({"kp": {"lo": 0.9}}, "unknown key randomization.kp.lo"),
         ({"kp": {"law": "gaussian"}}, "choose uniform, log_uniform or normal"),
         ({"kp": {"low": 2.0, "high": 1.0}}, "low 2.0 is above high 1.0"),
         ({"kp": {"law": "log_uniform", "low": 0.0, "high": 1.0}}, "needs low > 0"),

@@ -9,7 +9,9 @@ import torch
 from envs.mujoco.terrain import TerrainConfig, TiledGround, generate
 
 CPU = torch.device("cpu")
-SMALL = TerrainConfig(kinds=("slope_up", "stairs_up"), levels=2, tile_size=4.0, resolution=0.1, border=1.0, start_level=0)
+SMALL = TerrainConfig(
+    kinds=("slope_up", "stairs_up"), levels=2, tile_size=4.0, resolution=0.1, border=1.0, start_level=0
+)
 
 
 def ground(config=SMALL, n=4, evaluate=False):

@@ -101,7 +101,7 @@ def test_without_autoreset_rows_wait_for_reset_rows():
     env.qpos[0] = 2.0
     result = env.step(push(0.0, 0.0, 0.0, 0.0))
     assert result.terminated[0] and float(result.obs["policy"][0, 0]) == 2.0
-    obs = env.reset_rows(result.done)
+    obs = env.reset_rows(result.done, result.obs)
     assert float(obs["policy"][0, 0]) <= 0.1
     torch.testing.assert_close(obs["policy"][1:], result.obs["policy"][1:])
 

@@ -197,7 +197,7 @@ def test_state_dict_continues_bit_for_bit(task):
         ({"reward": {}}, "did you mean 'rewards'"),
         ({"physics_dt": 0.003}, "no multiple of physics_dt"),
         ({"robot": "go3"}, "go2"),
-        ({"commands": {"lin_vel": [0, 1]}}, "valid keys: lin_vel_x"),
+        ({"commands": {"lin_vel": [0, 1]}}, "valid: ang_vel_z, dead_band, interval_s, lin_vel_x"),
         ({"scene": {"cone": "round"}}, "pyramidal"),
     ],
 )
