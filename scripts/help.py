@@ -48,8 +48,9 @@ def settings(schema: type, command: str) -> list[tuple[str, str, str]]:
     for key, default in _leaves(schema_node(schema)):
         group = key in groups() and key in chosen
         values = f" ({', '.join(options(key))})" if group else ""
-        rows.append((key, str(chosen.get(key, default)), meanings.get(key, "") + values))
-    return sorted(rows, key=lambda row: (row[0] not in groups(), "." in row[0]))
+        shown = _shown(chosen[key]) if key in chosen else default
+        rows.append((key, shown, meanings.get(key, "") + values))
+    return sorted(rows, key=lambda row: (row[1] != "required", row[0] not in groups(), "." in row[0]))
 
 
 def _chosen(command: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def plan(run_dir: Path, overrides: Sequence[str]) -> list[Step]:
         Step("train", ["train", *overrides, f"run_dir={run_dir}"], run_dir / "checkpoints"),
         Step("evaluate", ["evaluate", checkpoint, f"episodes={EPISODES}"], run_dir / "evaluation.json"),
         Step("export", ["export", checkpoint, f"out={bundle}"], bundle),
-        Step("verify", ["verify", f"bundle={bundle}"], bundle / "manifest.json"),
+        Step("verify", ["verify", f"bundle={bundle}", checkpoint], bundle / "manifest.json"),
         Step(
             "film", ["play", checkpoint, f"video={run_dir / 'video.mp4'}", "viewer=none"], run_dir / "video.mp4", True
         ),
@@ -87,17 +87,15 @@ def summary(run_dir: Path, failed: Sequence[Step], seconds: float) -> None:
     found = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
     figures = ", ".join(f"{name} {found[name]['mean']:.3g}" for name in HEADLINES if name in found)
     rows = [
-        ("report", run_dir / "report.html", "open it in a browser"),
-        ("video", run_dir / "video.mp4", ""),
-        ("evaluation", run_dir / "evaluation.json", figures),
-        ("bundle", run_dir / "bundle", "ONNX and manifest, verified"),
-        ("checkpoint", run_dir, f"watch it: .venv/bin/embodied play checkpoint={run_dir}"),
+        ("report.html", "the report: open it in a browser"),
+        ("video.mp4", "the video"),
+        ("evaluation.json", figures),
+        ("bundle", "what a robot needs: ONNX and manifest, verified"),
+        ("checkpoints", f"watch the policy: .venv/bin/embodied play checkpoint={run_dir}"),
     ]
-    missing = {step.result for step in failed}
-    for name, path, note in rows:
-        print(
-            f"  {name:11s} {'none; see above' if path in missing else path}  {'' if path in missing else note}".rstrip()
-        )
+    missing = {step.result.name for step in failed}
+    for name, note in rows:
+        print(f"  {name:16s} {'is missing; see above' if name in missing else note}")
 
 
 HEADLINES = ("return", "error_lin_vel", "error_ang_vel", "fall", "success")

@@ -37,7 +37,7 @@ class CommandConfig:
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         """name -> (low, high), for the task's spec."""
-        return {name: tuple(getattr(self, name)) for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z")}  # type: ignore
+        return {name: tuple(getattr(self, name)) for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z")}
 
 
 class VelocityCommand:

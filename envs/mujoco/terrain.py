@@ -121,8 +121,6 @@ def generate(c: TerrainConfig) -> np.ndarray:
 class Ground:
     """Flat ground: height zero everywhere, every world starts at the origin."""
 
-    heights: np.ndarray | None = None
-
     def height(self, xy: Tensor) -> Tensor:
         """Height [m] of the ground below points (..., 2) in the world frame."""
         return torch.zeros(xy.shape[:-1], dtype=xy.dtype, device=xy.device)
@@ -169,7 +167,7 @@ class TiledGround(Ground):
     @property
     def size(self) -> tuple[float, float]:
         """Extent along x and y [m]."""
-        rows, columns = self.heights.shape  # type: ignore[union-attr]
+        rows, columns = self.heights.shape
         return (columns - 1) * self.config.resolution, (rows - 1) * self.config.resolution
 
     def height(self, xy: Tensor) -> Tensor:

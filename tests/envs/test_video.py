@@ -61,7 +61,12 @@ def test_wrong_frames_are_refused(tmp_path: Path):
 
 def test_the_first_library_that_draws_is_taken(monkeypatch: pytest.MonkeyPatch):
     tried: list[str] = []
-    monkeypatch.setattr(video, "_draws", lambda name: tried.append(name) or name == "osmesa")
+
+    def draws(name: str) -> bool:
+        tried.append(name)
+        return name == "osmesa"
+
+    monkeypatch.setattr(video, "_draws", draws)
     monkeypatch.setattr(video, "_mend_imported", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("MUJOCO_GL", "glfw")  # the user's own, which does not work here

@@ -20,7 +20,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_run(tmp_path_factory.mktemp("export") / "gru", "policy=gru", "policy.memory_size=6")
+    return tiny_run(
+        tmp_path_factory.mktemp("export") / "gru", "policy=gru", "policy.memory_size=6", "algo.num_minibatches=2"
+    )
 
 
 def test_export_and_verify(run: Path, capsys: pytest.CaptureFixture[str]):

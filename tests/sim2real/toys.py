@@ -77,7 +77,8 @@ def make_agent(kind: str, seed: int) -> Agent:
     """Untrained, but with a last layer that is large enough to matter."""
     torch.manual_seed(seed)
     spec = make_spec()
-    sizes = {"mlp": {"hidden": (16, 8)}, "gru": {"hidden": (8,), "memory_size": 12}}[kind]
+    choices: dict[str, dict[str, Any]] = {"mlp": {"hidden": (16, 8)}, "gru": {"hidden": (8,), "memory_size": 12}}
+    sizes = choices[kind]
     policy: Any = policies.make({"kind": kind, **sizes}, spec)
     policy.actor[-1].weight.data.mul_(100.0)
     normalizer = ObsNormalizer.of(spec)

@@ -8,14 +8,6 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class PushConfig:
-    """Sudden changes of the base's horizontal velocity: ``speed`` [m/s] uniform, every ``interval_s`` [s] uniform."""
-
-    speed: tuple[float, float] = (0.0, 0.0)
-    interval_s: tuple[float, float] = (5.0, 10.0)
-
-
-@dataclass(frozen=True)
 class DelayConfig:
     """Latencies [s], uniform between the two numbers, drawn per episode and rounded to substeps (action) or control
     periods (observation)."""
@@ -31,15 +23,6 @@ class GaitConfig:
     frequency: float = 2.0
     duty: float = 0.6
     offsets: Mapping[str, float] = field(default_factory=lambda: {"FR": 0.0, "FL": 0.5, "RR": 0.5, "RL": 0.0})
-
-
-@dataclass(frozen=True)
-class ScanConfig:
-    """Grid of height samples around the base, heading frame: half extents [m] and spacing [m]."""
-
-    half_x: float = 0.6
-    half_y: float = 0.4
-    spacing: float = 0.2
 
 
 @dataclass(frozen=True)

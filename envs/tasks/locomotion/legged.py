@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
 from ...mdp.commands import CommandConfig, VelocityCommand
-from ...mdp.frames import yaw
 from ...mdp.groups import ObservationGroups
+from ...mdp.pushes import PushConfig, Pushes
+from ...mdp.scan import HeightScan, ScanConfig
 from ...mdp.state import LeggedState, base_motion, leg_phase
 from ...mdp.terms import WeightedTerms, bind
 from ...mujoco.physics import Physics
@@ -22,7 +23,7 @@ from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
 from ...mujoco.vec_env import MujocoVecEnv
 from ...robots.robot import Robot
-from .config import DelayConfig, GaitConfig, LeggedConfig, PushConfig, ScanConfig
+from .config import DelayConfig, GaitConfig, LeggedConfig
 
 
 class LeggedEnv(MujocoVecEnv):
@@ -36,7 +37,8 @@ class LeggedEnv(MujocoVecEnv):
             from_mapping(CommandConfig, config.commands or {}, "task.commands"), self.num_worlds, self.device, self.dt
         )
         self._gait: GaitConfig = from_mapping(GaitConfig, config.gait or {}, "task.gait")
-        self._push: PushConfig = from_mapping(PushConfig, config.push or {}, "task.push")
+        push: PushConfig = from_mapping(PushConfig, config.push or {}, "task.push")
+        self.pushes = Pushes(push, self.num_worlds, self.device, self.dt)
         self._delay: DelayConfig = from_mapping(DelayConfig, config.delay or {}, "task.delay")
         self._bind_fields()
         self._make_buffers()
@@ -61,25 +63,18 @@ class LeggedEnv(MujocoVecEnv):
         body = [model.sensor(i).name for i in range(model.nsensor)]
         body = [name for name in body if name.endswith("_contact") and not name.endswith("foot_contact")]
         self._body_sensors = self._sensor_columns(body)
-        as_tensor = {"dtype": torch.float32, "device": self.device}
-        self._default = torch.tensor(spec.default_joint_pos, **as_tensor)
-        self._low, self._high = torch.tensor(spec.joint_low, **as_tensor), torch.tensor(spec.joint_high, **as_tensor)
-        self._offsets = torch.tensor([self._gait.offsets[leg] for leg in legs], **as_tensor)
-        self._scan_points = self._make_scan().to(self.device)
+
+        def vector(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+        self._default, self._low, self._high = map(vector, (spec.default_joint_pos, spec.joint_low, spec.joint_high))
+        self._offsets = vector([self._gait.offsets[leg] for leg in legs])
+        scan = None if self.config.scan is None else from_mapping(ScanConfig, self.config.scan, "task.scan")
+        self._scan = HeightScan(scan, self.device)
 
     def _sensor_columns(self, names: list[str]) -> Tensor:
         columns = [int(self.physics.model.sensor(name).adr[0]) for name in names]
         return torch.tensor(columns, dtype=torch.long, device=self.device)
-
-    def _make_scan(self) -> Tensor:
-        """Points of the height scan in the heading frame, (P, 2) m, x-major."""
-        if self.config.scan is None:
-            return torch.zeros(0, 2)
-        c: ScanConfig = from_mapping(ScanConfig, self.config.scan or {}, "task.scan")
-        xs = torch.arange(-c.half_x, c.half_x + 1e-6, c.spacing)
-        ys = torch.arange(-c.half_y, c.half_y + 1e-6, c.spacing)
-        self._scan_shape = (len(xs), len(ys))
-        return torch.cartesian_prod(xs, ys)
 
     def _make_buffers(self) -> None:
         n, joints, legs = self.num_worlds, len(self._default), len(self._offsets)
@@ -97,7 +92,6 @@ class LeggedEnv(MujocoVecEnv):
             "contact": zeros(legs, dtype=torch.bool),
             "foot_pos": zeros(legs, 3),
             "encoder_bias": zeros(joints),
-            "push_time": zeros(),
             "action_delay": zeros(dtype=torch.long),
             "obs_delay": zeros(dtype=torch.bool),
             "swing_peak": zeros(legs),
@@ -133,16 +127,9 @@ class LeggedEnv(MujocoVecEnv):
                 "dead_band": self.command.config.dead_band,
             },
             self._read(torch.arange(1, device=self.device)),
-            {"joint": self.robot.joint_mirror, "leg": leg_mirror(legs), "scan": self._scan_mirror()},
+            {"joint": self.robot.joint_mirror, "leg": leg_mirror(legs), "scan": self._scan.mirror},
             {"joint": joints, "leg": legs},
         )
-
-    def _scan_mirror(self) -> Mirror:
-        if not len(self._scan_points):
-            return Mirror((), ())
-        rows, columns = self._scan_shape
-        index = torch.arange(rows * columns).reshape(rows, columns).flip(1).reshape(-1)
-        return Mirror(tuple(index.tolist()), (1.0,) * len(index))
 
     def _make_spec(self) -> TaskSpec:
         spec, c = self.robot.spec, self.config
@@ -247,18 +234,8 @@ class LeggedEnv(MujocoVecEnv):
             friction=self._friction[at],
             added_mass=self._added_mass[at],
             com_shift=self._com_shift[at],
-            height_scan=self._scan(qpos),
+            height_scan=self._scan(qpos, self.ground.height, self.robot.spec.base_height),
         )
-
-    def _scan(self, qpos: Tensor) -> Tensor:
-        """Base height above the ground at the scan's points, less the nominal height, (n, P) m."""
-        if not len(self._scan_points):
-            return qpos.new_zeros(len(qpos), 0)
-        heading = yaw(qpos[:, 3:7])[:, None]
-        x, y = self._scan_points.unbind(-1)
-        cos, sin = torch.cos(heading), torch.sin(heading)
-        points = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + qpos[:, None, :2]
-        return qpos[:, 2:3] - self.ground.height(points) - self.robot.spec.base_height
 
     def reward(self) -> Tensor:
         """The weighted terms, times the control period."""
@@ -280,21 +257,7 @@ class LeggedEnv(MujocoVecEnv):
     def before_observe(self) -> None:
         """New commands and pushes, which the policy sees or feels from the next observation on."""
         self.command.step(self.generator)
-        if self._push.speed[1] > 0:
-            self._push_bases()
-
-    def _push_bases(self) -> None:
-        left = self._buffers["push_time"]
-        left -= self.dt
-        due = left <= 0
-        if not bool(due.any()):
-            return
-        worlds = due.nonzero().squeeze(-1)
-        angle = self.uniform(len(worlds), 0.0, 2 * torch.pi)
-        speed = self.uniform(len(worlds), *self._push.speed)
-        push = torch.stack([speed * torch.cos(angle), speed * torch.sin(angle)], -1)
-        self._qvel[worlds, :2] += push.to(self._qvel.dtype)
-        left[worlds] = self.uniform(len(worlds), *self._push.interval_s)
+        self.pushes.step(self._qvel, self.generator)
 
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """Groups of all worlds, or of these just after their reset; the policy's may be a period late."""
@@ -312,7 +275,7 @@ class LeggedEnv(MujocoVecEnv):
         """The step's state with what :meth:`before_observe` changed."""
         state = self._state
         state.command, state.moving = self.command.value, self.command.moving
-        if self._push.speed[1] > 0:
+        if self.pushes.active:
             qvel = self._qvel.float()
             state.lin_vel_b = base_motion(self._qpos.float(), qvel)["lin_vel_b"]
         return state
@@ -339,7 +302,7 @@ class LeggedEnv(MujocoVecEnv):
         b["target"][worlds] = self._default
         b["clock"][worlds] = self.uniform(n, 0.0, 1.0)
         b["encoder_bias"][worlds] = self.uniform(n, -self.config.encoder_bias, self.config.encoder_bias, len(self._low))
-        b["push_time"][worlds] = self.uniform(n, *self._push.interval_s)
+        self.pushes.draw(worlds, self.generator)
         delay = self.uniform(n, *self._delay.action_s) / self.config.physics_dt
         b["action_delay"][worlds] = delay.round().long()
         late = self.uniform(n, *self._delay.observation_s) / self.dt
@@ -384,6 +347,7 @@ class LeggedEnv(MujocoVecEnv):
             "privileged": torch.cat([self._friction[:, None], self._added_mass[:, None], self._com_shift], -1),
             "command": self.command.state_dict(),
             "ground": self.ground.state_dict(),
+            "push_time": self.pushes.time_left.clone(),
             "late": late,
         }
 
@@ -399,6 +363,7 @@ class LeggedEnv(MujocoVecEnv):
         self._com_shift.copy_(privileged[:, 2:5])
         self.command.load_state_dict(state["command"])
         self.ground.load_state_dict(state["ground"])
+        self.pushes.time_left.copy_(state["push_time"])
         self._previous_obs = state["late"]["obs"].clone() if state["late"] else None
 
 

@@ -187,7 +187,7 @@ def test_stands_for_two_seconds(robot, collision, timestep):
 
 
 def test_unknown_robot_names_the_choices():
-    with pytest.raises(ValueError, match="unknown robot 'g02'; did you mean 'go2'. valid: go1, go2"):
+    with pytest.raises(ValueError, match=r"unknown robot 'g02'; did you mean 'go2'\? valid: go1, go2"):
         get_robot("g02")
-    with pytest.raises(ValueError, match="'spot'; valid: go1, go2$"):
+    with pytest.raises(ValueError, match=r"'spot'; valid: go1, go2$"):
         get_robot("spot")

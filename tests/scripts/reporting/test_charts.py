@@ -58,7 +58,7 @@ def test_shares_end_at_their_most():
 
 def test_long_logs_are_thinned():
     x = np.arange(20_000.0)
-    assert len(_points(line_chart(x, np.sin(x / 3000)))) == 400
+    assert len(_points(line_chart(x.tolist(), np.sin(x / 3000).tolist()))) == 400
 
 
 def test_log_scale_needs_no_zero():

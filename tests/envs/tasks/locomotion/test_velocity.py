@@ -112,7 +112,7 @@ def test_pushes_change_the_velocity_by_their_speed():
     env = make(**{**QUIET, "push": {"speed": [0.7, 0.7], "interval_s": [0.02, 0.02]}})
     env.reset(seed=0)
     before = env.physics.field("qvel")[:, :2].clone()
-    env._push_bases()
+    env.pushes.step(env.physics.field("qvel"), env.generator)
     change = (env.physics.field("qvel")[:, :2] - before).norm(dim=-1)
     torch.testing.assert_close(change, torch.full((8,), 0.7, dtype=torch.float64), atol=1e-5, rtol=0)
 
@@ -166,7 +166,7 @@ def test_height_scan_looks_ahead_along_the_heading():
     qpos[:, 0] = (origin[:, 0] + 2.0).double()
     qpos[:, 1] = origin[:, 1].double()
     qpos[:, 3:7] = from_yaw(torch.tensor([0.0, math.pi])).double()
-    scan = env._scan(qpos.float()).reshape(2, 7, 5)
+    scan = env._scan(qpos.float(), env.ground.height, env.robot.spec.base_height).reshape(2, 7, 5)
     slope = math.tan(math.radians(20.0))
     torch.testing.assert_close(scan[0, 0, 2] - scan[0, 6, 2], torch.tensor(1.2 * slope), atol=0.02, rtol=0)
     torch.testing.assert_close(scan[1, 6, 2] - scan[1, 0, 2], torch.tensor(1.2 * slope), atol=0.02, rtol=0)

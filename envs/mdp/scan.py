@@ -1,0 +1,59 @@
+"""The height scan: ground heights at a grid of points around a robot, in its heading frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from embodied.types import Mirror
+
+from .frames import yaw
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Grid around the base in the heading frame: half extents [m] and spacing [m]."""
+
+    half_x: float = 0.6
+    half_y: float = 0.4
+    spacing: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.spacing <= 0 or self.half_x < 0 or self.half_y < 0:
+            raise ValueError(f"scan: spacing must be positive and extents not negative, got {self}")
+
+
+class HeightScan:
+    """P points, x-major, or none without a configuration."""
+
+    def __init__(self, config: ScanConfig | None, device: torch.device) -> None:
+        if config is None:
+            self.shape = (0, 0)
+            self._points = torch.zeros(0, 2, device=device)
+            return
+        xs = torch.arange(-config.half_x, config.half_x + 1e-6, config.spacing, device=device)
+        ys = torch.arange(-config.half_y, config.half_y + 1e-6, config.spacing, device=device)
+        self.shape = (len(xs), len(ys))
+        self._points = torch.cartesian_prod(xs, ys)
+
+    def __call__(self, qpos: Tensor, ground: Callable[[Tensor], Tensor], nominal: float) -> Tensor:
+        """Base height above the ground at the points, less ``nominal`` [m], (n, P).
+
+        qpos: (n, >=7), a free joint first.  ground: heights [m] at points (..., 2) of the world.
+        """
+        if not len(self._points):
+            return qpos.new_zeros(len(qpos), 0)
+        heading = yaw(qpos[:, 3:7])[:, None]
+        x, y = self._points.unbind(-1)
+        cos, sin = torch.cos(heading), torch.sin(heading)
+        points = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + qpos[:, None, :2]
+        return qpos[:, 2:3] - ground(points) - nominal
+
+    @property
+    def mirror(self) -> Mirror:
+        """Left and right change places."""
+        index = torch.arange(self.shape[0] * self.shape[1]).reshape(self.shape).flip(1).reshape(-1)
+        return Mirror(tuple(index.tolist()), (1.0,) * len(index))
