@@ -18,7 +18,7 @@ SETUP = sh scripts/setup_system.sh; \
 	$$boot scripts/bootstrap.py --torch $(TORCH) --venv $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check env env-dev clean
+.PHONY: help run test coverage check env env-dev clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -30,11 +30,14 @@ run: env ## train, evaluate, export, verify, film and report a Go2; prints where
 test: env-dev ## everything the tests need, then the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
-check: env-dev ## style, types and directions of import
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_layout.py tests/test_packaging.py
+coverage: env-dev ## the tests, and which lines of embodied/ none of them reaches
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=embodied --cov-report=term $(PYTEST)
+
+check: env-dev ## style, types and directions of import; all of them, also after one has failed
+	@status=0; \
+	for command in "ruff check ." "ruff format --check ." mypy "python -m pytest -q tests/test_layout.py tests/test_packaging.py"; do \
+		echo "$$ $$command"; OMP_NUM_THREADS=1 $(BIN)/$$command || status=1; \
+	done; exit $$status
 
 env: ## the environment to use the suite (TORCH=cpu or TORCH=cuda overrides the choice)
 	@$(SETUP) --extras export,view

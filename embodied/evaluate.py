@@ -35,8 +35,9 @@ def evaluate(
     """Run exactly ``episodes`` episodes and sum up their metrics.
 
     Each row contributes a quota fixed beforehand (its first ones), so short episodes are not over-represented as they
-    would be among the first to end. An episode with a metric that is not finite has crashed: it counts as a failure
-    in proportions, and is left out of other means.
+    would be among the first to end. An episode whose physics failed, or whose return, length or success is not finite,
+    has crashed: it counts as a failure in proportions. Any other metric that is not finite does not apply to that
+    episode and is left out of its mean.
 
     Args:
         act: a policy, or a function from raw observations to actions (B, H, A).
@@ -166,7 +167,8 @@ def _figure(x: np.ndarray, proportion: bool, level: float) -> dict[str, float | 
 
 
 def _sound(record: Mapping[str, float]) -> bool:
-    return all(math.isfinite(value) for value in record.values())
+    broken = record.get("physics_failure", 0.0) > 0.0
+    return not broken and all(math.isfinite(record.get(name, 0.0)) for name in ("return", "length", *PROPORTIONS))
 
 
 def _plain(value: float) -> float | None:

@@ -20,13 +20,22 @@ COMMANDS = {
 }
 EXAMPLES = (
     ("embodied list", "what there is"),
-    ("embodied play checkpoint=go2_velocity", "watch a checkpoint that comes with the suite"),
+    ("embodied play go2_velocity", "watch a checkpoint that comes with the suite"),
     ("embodied train task=go2_velocity", "train; the run is kept under runs/"),
     ("embodied train task=hopper algo.gamma=0.97", "change any setting"),
     ("embodied train -m task=hopper seed=0,1,2", "several runs, one after the other"),
     ("embodied evaluate checkpoint=RUN episodes=256", "measure what was learnt"),
     ("embodied export checkpoint=RUN out=BUNDLE", "hand it to a robot"),
 )
+FIRST = {
+    "train": "task",
+    "evaluate": "checkpoint",
+    "play": "checkpoint",
+    "export": "checkpoint",
+    "verify": "bundle",
+    "report": "run_dir",
+}
+"""What a first word without ``=`` stands for: ``embodied play go2_velocity`` means ``checkpoint=go2_velocity``."""
 TRACEBACK = "EMBODIED_TRACEBACK"
 
 
@@ -57,17 +66,25 @@ def run(name: str, argv: Sequence[str]) -> int:
 
             print_help(name, COMMANDS[name], module)
             return 0
-        return int(module.main(list(argv)) or 0)
-    except UserError as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        return _fail(str(error), name)
+        return int(module.main(named(name, argv)) or 0)
     except BrokenPipeError:  # the reader of a pipe has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (UserError, OSError) as error:  # OSError: a file that cannot be written, a full disk
+        if os.environ.get(TRACEBACK):
+            raise
+        return _fail(str(error), name)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+
+
+def named(command: str, argv: Sequence[str]) -> list[str]:
+    """The arguments, with a first word that has no name given the one it usually has."""
+    first = argv[0] if argv else ""
+    if command not in FIRST or not first or "=" in first or first[0] in "-+~":
+        return list(argv)
+    return [f"{FIRST[command]}={first}", *argv[1:]]
 
 
 def overview() -> None:

@@ -24,6 +24,8 @@ from .common import load_agent, make_env, read_config
 from .config import UserError, compose, parse, plain, typed
 from .player import Player
 
+EPISODE_S = 3600.0
+"""Nobody wants to see a walk cut off; a fall still ends it."""
 VIEWERS = ("auto", "web", "native", "none")
 
 
@@ -87,15 +89,17 @@ def configure(argv: Sequence[str]) -> tuple[PlayConfig, dict[str, Any]]:
     own = read_config(checkpoint)["task"] if checkpoint else {}
     config = compose(PlayConfig, "play", argv, {"task/checkpoint": own})
     settings: PlayConfig = typed(PlayConfig, config)
-    return settings, _facing_the_camera(config, argv)
+    return settings, _for_show(config, argv)
 
 
-def _facing_the_camera(config: DictConfig, argv: Sequence[str]) -> dict[str, Any]:
-    """The task, with a robot that starts in the direction of x, so that the camera sees its side."""
+def _for_show(config: DictConfig, argv: Sequence[str]) -> dict[str, Any]:
+    """The task, with a robot that starts along x, where the camera sees its side, and an episode that goes on."""
     task = plain(config)["task"]
-    asked = any(override.key_or_group.startswith("task.initial") for override in parse(argv))
-    if "yaw" in (task.get("initial") or {}) and not asked:
+    asked = {override.key_or_group for override in parse(argv)}
+    if "yaw" in (task.get("initial") or {}) and not any(key.startswith("task.initial") for key in asked):
         task["initial"]["yaw"] = 0.0
+    if task.get("kind") == "velocity" and "task.episode_length_s" not in asked:
+        task["episode_length_s"] = max(float(task["episode_length_s"]), EPISODE_S)
     return task
 
 

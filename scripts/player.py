@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SMOOTHING_S = 0.3
 """Time constant of the shown velocities: the trunk sways with every step, which is not what a command is about."""
 
+WORDS = {"lin_vel_x": ("forward", "m/s"), "lin_vel_y": ("left", "m/s"), "ang_vel_z": ("yaw rate", "rad/s")}
+
 
 class Player:
     """A policy that takes its most likely action in world 0 of an environment.
@@ -113,6 +115,11 @@ class Player:
         share = 1.0 if self._velocity is None else min(1.0, self.spec.control_dt / SMOOTHING_S)
         before = now if self._velocity is None else self._velocity
         self._velocity = before + share * (now - before)
+
+
+def in_words(command: str) -> tuple[str, str]:
+    """Name and unit of a command for people."""
+    return WORDS.get(command, (command, ""))
 
 
 def planar_velocity(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:

@@ -66,14 +66,26 @@ def plan(run_dir: Path, overrides: Sequence[str]) -> list[Step]:
 
 
 def run(step: Step) -> int:
-    """Run one command in a process of its own; its exit status."""
+    """Run one command in a process of its own; its exit status. Where an optional one fails, a note says why."""
     print(f"\n$ embodied {shlex.join(step.argv)}", flush=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "scripts.cli", *step.argv]
+    kept = subprocess.PIPE if step.optional else None
     try:
-        return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stderr=kept, text=True, check=False)
     except KeyboardInterrupt:  # the command has had it as well, and has said how to go on
         return 130
+    if done.stderr:
+        print(done.stderr, end="", file=sys.stderr, flush=True)
+    if done.returncode and step.optional:
+        reason = (done.stderr or "").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        note_of(step).write_text(reason[0] + "\n", encoding="utf-8")
+    return done.returncode
+
+
+def note_of(step: Step) -> Path:
+    """Where the reason is kept why a step left no result; the report shows it: ``video.txt`` for ``video.mp4``."""
+    return step.result.with_suffix(".txt")
 
 
 def default_run_dir(task: str) -> Path:

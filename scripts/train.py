@@ -10,6 +10,7 @@ torchrun --nproc-per-node 2 -m scripts.cli train task=go2_velocity
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -154,8 +155,9 @@ def _part_folders(configs: list[DictConfig], jobs: list[list[str]]) -> None:
     common = set.intersection(*(set(job) for job in jobs))
     for config, job in zip(configs, jobs, strict=True):
         if config.run_dir is not None:
-            own = ",".join(part.replace("/", "_") for part in job if part not in common)
-            config.run_dir = str(Path(config.run_dir) / own)
+            own = "_".join(part for part in job if part not in common)
+            # Letters that need no quoting when the folder is named on a command line.
+            config.run_dir = str(Path(config.run_dir) / re.sub(r"[^\w.-]+", "-", own))
             _check_free(Path(config.run_dir))
 
 

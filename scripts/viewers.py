@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .config import UserError
-from .player import Player
+from .player import Player, in_words
 
 HOST = "127.0.0.1"
 BEHIND_S = 0.25
@@ -68,9 +68,9 @@ class WebPage:
 
     def __init__(self, player: Player, server: Any, scene: Any, command: Sequence[float] | None = None) -> None:
         self.player, self.scene, self.pace = player, scene, Pace(player.spec.control_dt)
-        self.paused, self._reset_asked, self._drawn = False, False, 0.0
+        self.paused, self._reset_asked, self._drawn, self._told = False, False, 0.0, 0.0
         gui = server.gui
-        self._status = gui.add_markdown("")
+        self._status = gui.add_markdown(status(player))
         self._pause = gui.add_button("Pause")
         self._pause.on_click(lambda _: self._toggle())
         gui.add_button("Reset").on_click(lambda _: setattr(self, "_reset_asked", True))
@@ -78,8 +78,7 @@ class WebPage:
         speed.on_update(lambda _: setattr(self.pace, "speed", float(speed.value)))
         self.sliders = self._command_sliders(gui, command) if player.commandable else {}
         size = 3.2 * max(0.3, float(player.pose()[1].qpos[2])) if player.commandable else -1.0
-        with gui.add_folder("View", expand_by_default=False):
-            scene.create_scene_gui(camera_distance=size * 1.6, camera_azimuth=118.0, camera_elevation=16.0)
+        scene.create_scene_gui(camera_distance=size * 1.6, camera_azimuth=118.0, camera_elevation=16.0)
         scene.update_from_mjdata(player.pose()[1])
 
     def _command_sliders(self, gui: Any, command: Sequence[float] | None) -> dict[str, Any]:
@@ -88,7 +87,9 @@ class WebPage:
         sliders = {}
         with gui.add_folder("Command"):
             for (name, (low, high)), value in zip(limits.items(), start, strict=True):
-                sliders[name] = gui.add_slider(name, min=low, max=high, step=0.01, initial_value=value)
+                sliders[name] = gui.add_slider(
+                    " ".join(in_words(name)), min=low, max=high, step=0.01, initial_value=value
+                )
             stop = gui.add_button("Stop")
         stop.on_click(lambda _: self._stop())
         return sliders
@@ -114,7 +115,8 @@ class WebPage:
         if due and time.perf_counter() - self._drawn > 0.02:
             self._drawn = time.perf_counter()
             self.scene.update_from_mjdata(self.player.pose()[1])
-            self._status.content = status(self.player)
+            if self._drawn > self._told + 0.2:
+                self._told, self._status.content = self._drawn, status(self.player)
 
 
 def clipped(command: Sequence[float] | None, limits: Iterable[tuple[float, float]]) -> list[float]:
@@ -128,8 +130,10 @@ def status(player: Player) -> str:
     """Time, reward, and what is asked and measured, in Markdown."""
     lines = [f"**{player.spec.name}** {player.time:.1f} s, reward {player.reward:.1f}, falls {player.fallen}"]
     measured = player.measured
-    lines += [f"{name}: {value:+.2f} asked, {measured[name]:+.2f} is" for name, value in player.command.items()
-              if name in measured]  # fmt: skip
+    for name, value in player.command.items():
+        if name in measured:
+            word, unit = in_words(name)
+            lines.append(f"{word}: {value:+.2f} asked, {measured[name]:+.2f} {unit} measured")
     return "  \n".join(lines)
 
 

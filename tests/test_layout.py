@@ -1,4 +1,4 @@
-"""The directions of dependency: ``scripts -> {envs, policies, sim2real} -> embodied.types``; see ARCHITECTURE.md."""
+"""The directions of dependency: ``scripts -> {envs, policies, sim2real} -> embodied.{types, configuration}``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("embodied", "policies", "envs", "sim2real", "scripts")
+SHARED = ("embodied.types", "embodied.configuration")
 ALLOWED = {
     "embodied": (),
-    "policies": ("embodied.types",),
-    "envs": ("embodied.types",),
-    "sim2real": ("embodied.types",),
+    "policies": SHARED,
+    "envs": SHARED,
+    "sim2real": SHARED,
     "scripts": ("embodied", "policies", "envs", "sim2real"),
 }
 """What each package may import of its siblings: these modules and what lies below them."""
@@ -110,6 +111,14 @@ def test_a_wrong_arrow_is_caught(package: str, source: str) -> None:
 )
 def test_a_right_arrow_passes(package: str, source: str) -> None:
     assert wrong_arrows(source, package) == []
+
+
+def test_what_everyone_may_import_imports_next_to_nothing() -> None:
+    """Otherwise the one arrow into ``embodied`` would lead to all of it."""
+    for module in SHARED:
+        path = ROOT / (module.replace(".", "/") + ".py")
+        tops = {name.split(".")[0] for _, name in imported(path.read_text(encoding="utf-8"), "embodied")}
+        assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy"}, module
 
 
 def test_relative_imports_are_resolved() -> None:

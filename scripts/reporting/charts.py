@@ -49,7 +49,7 @@ def line_chart(
         v, a, b = (np.log10(value), math.log10(low), math.log10(high)) if log else (np.asarray(value), low, high)
         return HEIGHT - BOTTOM - (np.clip(v, a, b) - a) / (b - a) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_grid(float(to_y(tick)), plain(tick)) for tick in ticks]
+    parts = [_grid(float(to_y(tick)), tick_text(tick)) for tick in ticks]
     parts += [_x_tick(float(to_x(tick)), steps(tick)) for tick in nice_ticks(x[0], x[-1], 4) if x[0] <= tick <= x[-1]]
     if target is not None and low <= target <= high:
         height = float(to_y(target))
@@ -110,6 +110,11 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(ticks) >= 3:
             return ticks
     return ticks or [low, high]
+
+
+def tick_text(value: float) -> str:
+    """Every digit of a round number: ``0.0125``, ``1,250``, ``1e-05``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
 
 def bars(values: dict[str, float]) -> str:

@@ -44,6 +44,9 @@ def _value(text: str, state: str) -> Markup:
 def film(run: RunData, uri: str | None, still: str | None) -> Markup:
     """The video; on paper a still of it."""
     if uri is None:
+        reason = run.path / "video.txt"  # left by scripts/quickstart.py where filming failed
+        if reason.is_file():
+            return tag("p", f"No video could be made. {reason.read_text(encoding='utf-8').strip()}", "missing")
         return missing("No video yet:", f"embodied play checkpoint={run.path} video={run.path / 'video.mp4'}")
     poster = f' poster="{still}"' if still else ""
     picture = f'<img class="still" alt="A frame of the video" src="{still}">' if still else ""

@@ -107,6 +107,15 @@ def test_a_crashed_episode_is_a_failure() -> None:
     assert summary["return"] == {"mean": 3.0, "std": 0.0, "low": 3.0, "high": 3.0, "n": 2}
 
 
+def test_a_broken_world_is_a_crash_and_a_figure_that_does_not_apply_is_none() -> None:
+    nan = float("nan")
+    broken = {"success": 1.0, "fall": 0.0, "return": 3.0, "physics_failure": 1.0, "level": 2.0}
+    other = {"success": 1.0, "fall": 0.0, "return": 3.0, "physics_failure": 0.0, "level": nan}
+    summary = summarise([broken, other], "success")
+    assert summary["success"]["mean"] == 0.5 and summary["fall"]["mean"] == 0.5
+    assert summary["level"]["n"] == 1 and summary["level"]["mean"] == 2.0
+
+
 def test_a_metric_that_never_was_finite_has_no_mean() -> None:
     assert summarise([{"x": float("inf")}])["x"] == {"mean": None, "std": None, "low": None, "high": None, "n": 0}
 

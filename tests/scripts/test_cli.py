@@ -94,3 +94,26 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("tasks\t")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["play", "go2_velocity", "seed=1"], ["checkpoint=go2_velocity", "seed=1"]),
+        (["train", "hopper"], ["task=hopper"]),
+        (["verify", "some/bundle"], ["bundle=some/bundle"]),
+        (["train", "-m", "seed=0,1"], ["-m", "seed=0,1"]),
+        (["train", "~recipe"], ["~recipe"]),
+        (["play", "checkpoint=x"], ["checkpoint=x"]),
+        (["doctor", "x"], ["x"]),
+        (["train"], []),
+    ],
+)
+def test_a_first_word_needs_no_name(argv: list[str], expected: list[str]) -> None:
+    assert cli.named(argv[0], argv[1:]) == expected
+
+
+def test_a_file_that_cannot_be_written_is_one_line(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(PermissionError(13, "Permission denied", "/x.json"))
+    assert cli.main(["train"]) == 2
+    assert capsys.readouterr().err == "embodied train: [Errno 13] Permission denied: '/x.json'\n"

@@ -68,9 +68,14 @@ def test_no_graphics_is_explained(hopper: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_the_task_may_be_changed(walker: Path):
     config, task = play.configure([f"checkpoint={walker}", "task.push.speed=[0.0,0.0]"])
-    assert task["push"]["speed"] == [0.0, 0.0] and task["initial"]["yaw"] == 0.0 and config.viewer == "auto"
-    _, task = play.configure([f"checkpoint={walker}", "task.initial.yaw=1.5"])
-    assert task["initial"]["yaw"] == 1.5
+    assert (
+        task["push"]["speed"] == [0.0, 0.0]
+        and task["initial"]["yaw"] == 0.0
+        and task["episode_length_s"] == 3600
+        and config.viewer == "auto"
+    )
+    _, task = play.configure([f"checkpoint={walker}", "task.initial.yaw=1.5", "task.episode_length_s=5.0"])
+    assert task["initial"]["yaw"] == 1.5 and task["episode_length_s"] == 5
     _, task = play.configure([f"checkpoint={walker}", "task=go2_velocity_hard"])
     assert task["name"] == "go2_velocity_hard"
 

@@ -8,6 +8,8 @@ import pytest
 from scripts import quickstart
 from scripts.cli import COMMANDS
 from scripts.quickstart import Step, main, plan
+from scripts.reporting.data import RunData
+from scripts.reporting.sections import film
 
 
 def test_the_plan_is_made_of_commands_and_the_report_is_last() -> None:
@@ -60,3 +62,20 @@ def test_a_failure_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_a_step_is_shown_before_it_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert quickstart.run(Step("x", ["trian", "a b"], tmp_path)) == 2
     assert "$ embodied trian 'a b'" in capsys.readouterr().out
+
+
+def test_why_there_is_no_film_is_kept_for_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = Step("film", ["play", "checkpoint=nowhere"], tmp_path / "video.mp4", optional=True)
+    assert quickstart.run(step) == 2
+    reason = (tmp_path / "video.txt").read_text()
+    assert reason.startswith("embodied play: no checkpoint 'nowhere'")
+    assert reason in capsys.readouterr().err
+
+
+def test_the_report_says_why_there_is_no_film(tmp_path: Path) -> None:
+    run = RunData(tmp_path)
+    assert "No video yet" in film(run, None, None)
+    (tmp_path / "video.txt").write_text("no picture can be drawn: <EGL>\n")
+    assert film(run, None, None) == (
+        '<p class="missing">No video could be made. no picture can be drawn: &lt;EGL&gt;</p>'
+    )

@@ -94,8 +94,8 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_sweep_gives_each_run_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-m", *TINY, "total_steps=32", "seed=0,1", f"run_dir={tmp_path / 'sweep'}"]) == 0
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["seed=0", "seed=1"]
-    assert OmegaConf.load(tmp_path / "sweep" / "seed=1" / "config.yaml").seed == 1
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["seed-0", "seed-1"]
+    assert OmegaConf.load(tmp_path / "sweep" / "seed-1" / "config.yaml").seed == 1
 
 
 def test_a_sweep_with_a_mistake_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,20 @@ import pytest
 
 from scripts import viewers
 from scripts.overrides import UserError
-from scripts.viewers import BACKSPACE, COMMA, DOWN, LEFT, SPACE, UP, Keyboard, Pace, WebPage, clipped, watch_in_window
+from scripts.viewers import (
+    BACKSPACE,
+    COMMA,
+    DOWN,
+    LEFT,
+    SPACE,
+    UP,
+    Keyboard,
+    Pace,
+    WebPage,
+    clipped,
+    status,
+    watch_in_window,
+)
 
 from .agents import make_player
 
@@ -72,9 +85,12 @@ class Gui:
         self.made: dict[str, Widget] = {}
 
     def _make(self, label: str, **settings: Any) -> Widget:
-        return self.made.setdefault(label or "status", Widget(**settings))
+        return self.made.setdefault(label, Widget(**settings))
 
-    add_slider = add_button = add_markdown = _make
+    add_slider = add_button = _make
+
+    def add_markdown(self, content: str) -> Widget:
+        return self._make("status")
 
     @contextlib.contextmanager
     def add_folder(self, label: str, **settings: Any) -> Iterator[None]:
@@ -101,13 +117,13 @@ def test_sliders_set_the_command(page: tuple[WebPage, Gui]):
     web, gui = page
     web.round()
     assert web.player.command == pytest.approx({"lin_vel_x": 0.3, "lin_vel_y": 0.0, "ang_vel_z": 0.8})
-    gui.made["lin_vel_y"].value = -0.2
+    gui.made["left m/s"].value = -0.2
     web.round()
     assert web.player.command["lin_vel_y"] == pytest.approx(-0.2)
     gui.made["Stop"].fire()
     web.round()
     assert set(web.player.command.values()) == {0.0}
-    limits = gui.made["lin_vel_x"].settings
+    limits = gui.made["forward m/s"].settings
     assert (limits["min"], limits["max"]) == web.player.spec.command["lin_vel_x"]
 
 
@@ -128,7 +144,11 @@ def test_pause_reset_and_speed(page: tuple[WebPage, Gui]):
     gui.made["Speed"].value = 0.5
     gui.made["Speed"].fire()
     assert web.pace.speed == 0.5
-    assert web.scene.shown >= 2 and "go2_velocity" in gui.made["status"].content
+    web._told = 0.0
+    time.sleep(0.05)
+    web.round()
+    assert web.scene.shown >= 2 and gui.made["status"].content == status(web.player)
+    assert "**go2_velocity**" in status(web.player) and "forward: +0.30 asked" in status(web.player)
 
 
 def _free_port() -> int:

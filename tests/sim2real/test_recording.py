@@ -26,7 +26,7 @@ def test_views():
 
 def test_what_is_no_recording():
     good = _recording(2, 2)
-    with pytest.raises(ValueError, match="every row begins at a start"):
+    with pytest.raises(ValueError, match="step 0 must be a start"):
         Recording(good.obs, np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match="no recording"):
         Recording(good.obs[0], good.start[0])

@@ -7,7 +7,16 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from scripts.reporting.charts import bars, interval, line_chart, log_ticks, nice_ticks, running_mean, value_range
+from scripts.reporting.charts import (
+    bars,
+    interval,
+    line_chart,
+    log_ticks,
+    nice_ticks,
+    running_mean,
+    tick_text,
+    value_range,
+)
 
 
 def test_nice_ticks_cover_the_range():
@@ -20,6 +29,10 @@ def test_nice_ticks_cover_the_range():
 def test_log_ticks():
     assert log_ticks(1e-5, 1e-2) == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2])
     assert log_ticks(2e-4, 2e-3) == pytest.approx([2e-4, 5e-4, 1e-3, 2e-3])
+
+
+def test_ticks_keep_their_digits():
+    assert [tick_text(x) for x in (0.0125, 0.0, -2.5, 1250.0, 1e-5)] == ["0.0125", "0", "-2.5", "1,250", "1e-05"]
 
 
 def test_running_mean_by_hand():
