@@ -24,6 +24,7 @@ EXTRAS = {
     "view": ("viser", "mjviser"),
     "gpu": ("warp", "mujoco_warp"),
     "baselines": ("stable_baselines3", "rsl_rl"),
+    "plots": ("matplotlib",),
     "maniskill": ("mani_skill",),
     "vla": ("transformers", "peft"),
     "generative": ("diffusers",),

@@ -1,6 +1,6 @@
 """Put a run's newest checkpoint among those that come with the suite, with what made it and how it was judged.
 
-    python -m scripts.ship runs/go2_velocity/2026-01-31_12-00-00-seed0 go2_velocity
+python -m scripts.ship runs/go2_velocity/2026-01-31_12-00-00-seed0 go2_velocity
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def ship(run: Path, name: str, shelf: Path = SHIPPED) -> Path:
     source = checkpoints.load(run).path
     index = json.loads((source / checkpoints.INDEX).read_text(encoding="utf-8"))
     index["sha256"] = {checkpoints.MODEL: index["sha256"][checkpoints.MODEL]}
-    index["made_by"] = _made_by(run)
+    index["made_by"] = made_by(run)
     index["evaluation"] = _evaluation(run)
     target = shelf / name
     target.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def ship(run: Path, name: str, shelf: Path = SHIPPED) -> Path:
     return target
 
 
-def _made_by(run: Path) -> dict[str, Any]:
+def made_by(run: Path) -> dict[str, Any]:
     """The command, seed, commit and versions, as far as they mean something elsewhere."""
     path = run / "provenance.json"
     if not path.exists():

@@ -91,7 +91,7 @@ def test_the_core_is_small() -> None:
 
 def test_dev_holds_all_that_the_tests_need() -> None:
     (own,) = [Requirement(line) for line in EXTRAS["dev"] if Requirement(line).name == NAME]
-    assert {"baselines", "export", "gpu", "view"} <= own.extras <= set(EXTRAS)
+    assert {"baselines", "export", "gpu", "plots", "view"} <= own.extras <= set(EXTRAS)
 
 
 # Constraints -------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_constraints_are_names_and_public_versions_only() -> None:
 
 
 def test_what_the_core_and_the_tests_need_is_pinned() -> None:
-    extras = [EXTRAS[name] for name in ("baselines", "export", "gpu", "view", "dev")]
+    extras = [EXTRAS[name] for name in ("baselines", "export", "gpu", "plots", "view", "dev")]
     wanted = [Requirement(line) for lines in (PROJECT["project"]["dependencies"], *extras) for line in lines]
     for requirement in wanted:
         if requirement.name != NAME:
