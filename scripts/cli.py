@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(name: str, argv: Sequence[str]) -> int:
     """Run one command; a user's mistake becomes one message and exit status 2."""
+    # Before torch is loaded: its threads must not spin between products while the simulation's threads need the CPU.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .config import UserError
 
     try:

@@ -13,7 +13,7 @@ try:
     from rsl_rl.env import VecEnv as RslRlBase
     from tensordict import TensorDict
 except ImportError as error:
-    raise ImportError("rsl_rl is missing: pip install 'embodied-rl-suite[baselines]'") from error
+    raise ImportError("rsl_rl is missing: pip install -e '.[baselines]'") from error
 
 
 class RslRlVecEnv(RslRlBase):

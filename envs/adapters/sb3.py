@@ -17,7 +17,7 @@ from .spaces import action_space, observation_space
 try:
     from stable_baselines3.common.vec_env import VecEnv as SB3Base
 except ImportError as error:
-    raise ImportError("Stable-Baselines3 is missing: pip install 'embodied-rl-suite[baselines]'") from error
+    raise ImportError("Stable-Baselines3 is missing: pip install -e '.[baselines]'") from error
 
 
 class SB3VecEnv(SB3Base):

@@ -29,8 +29,10 @@ class CommandConfig:
     def __post_init__(self) -> None:
         for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z", "interval_s"):
             limits = getattr(self, name)
-            if len(limits) != 2 or limits[0] > limits[1]:
-                raise ValueError(f"commands.{name} must be [low, high] with low <= high, got {list(limits)}")
+            if not isinstance(limits, Sequence) or len(limits) != 2 or limits[0] > limits[1]:
+                raise ValueError(f"commands.{name} must be [low, high] with low <= high, got {limits}")
+        if self.interval_s[0] < 0:
+            raise ValueError(f"commands.interval_s is a time, got {list(self.interval_s)}")
         if not 0.0 <= self.standing <= 1.0:
             raise ValueError(f"commands.standing is a probability, got {self.standing}")
 
@@ -71,6 +73,12 @@ class VelocityCommand:
         due = self.time_left <= 0
         if bool(due.any()):
             self.draw(due.nonzero().squeeze(-1), generator)
+
+    def displacement(self, heading: Tensor) -> Tensor:
+        """Where a control period at the command leads, (N, 2) m in the world frame; heading: (N,) rad."""
+        x, y, _ = self.value.unbind(-1)
+        cos, sin = torch.cos(heading), torch.sin(heading)
+        return torch.stack([cos * x - sin * y, sin * x + cos * y], -1) * self.dt
 
     def fix(self, value: Sequence[float] | Tensor | None) -> None:
         """Hold every world's command at (forward m/s, left m/s, yaw rate rad/s) from now on; None frees it."""

@@ -20,15 +20,14 @@ FIXED_MIRRORS = {
     "polar": (1.0, -1.0, 1.0),
     "axial": (-1.0, 1.0, -1.0),
     "planar_command": (1.0, -1.0, -1.0),
-    "half_cycle": (-1.0, -1.0),
 }
 
 
 class ObservationGroups:
-    """The groups of a task: ``{group: {term: {noise: half-width, parameter: value, ...}}}``.
+    """The groups of a task: ``{group: {term: {noise: half-width, parameter: value, ...}}}``; null leaves a term out.
 
     example: any state of the task, from which the sizes are read.
-    mirrors: how a reflection acts on ``joint``, ``leg`` and ``scan`` terms.
+    mirrors: how a reflection acts on ``joint``, ``leg``, ``scan`` and ``gait`` terms.
     names: element names for ``joint`` and ``leg`` terms.
     """
 
@@ -47,7 +46,10 @@ class ObservationGroups:
         self.groups: dict[str, ObsGroup] = {}
         mirror_of: dict[str, Mirror] = {}
         for group, terms in config.items():
-            built = [_build(group, name, options or {}, given, example, names) for name, options in terms.items()]
+            kept = {name: options for name, options in (terms or {}).items() if options is not None}
+            if not kept:
+                raise ValueError(f"the observation group {group!r} has no terms")
+            built = [_build(group, name, options, given, example, names) for name, options in kept.items()]
             self._terms[group] = [function for function, _ in built]
             self.groups[group] = ObsGroup.of(*(spec for _, spec in built))
             mirror_of[group] = _join([_mirror(spec, mirrors) for _, spec in built])

@@ -20,7 +20,7 @@ class TermInfo:
     """unit, frame: as in :class:`embodied.types.ObsTerm`.
 
     mirror: ``polar`` (position-like vector), ``axial`` (rotation-like vector), ``planar_command`` (vx, vy, yaw rate),
-        ``joint``, ``leg``, ``half_cycle`` (a trot's clock: left-right is half a cycle), ``scan``, ``none`` (invariant).
+        ``joint``, ``leg``, ``gait`` (the clock: in a trot, left-right is half a cycle), ``scan``, ``none`` (invariant).
     """
 
     unit: str
@@ -75,7 +75,7 @@ def last_action(s: LeggedState) -> Tensor:
     return s.action
 
 
-@term("1", "-", "half_cycle")
+@term("1", "-", "gait")
 def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float) -> Tensor:
     """(sin, cos) of the first leg's gait phase; (0, 0) while the command's norm is below ``dead_band``."""
     # The parameters go into the task's spec: from them the robot's runtime computes the same term.

@@ -18,7 +18,10 @@ class PushConfig:
 
     def __post_init__(self) -> None:
         for name in ("speed", "interval_s"):
-            low, high = getattr(self, name)
+            limits = getattr(self, name)
+            if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+                raise ValueError(f"push.{name} must be [low, high] with 0 <= low <= high, got {limits}")
+            low, high = limits
             if not 0 <= low <= high:
                 raise ValueError(f"push.{name} must be [low, high] with 0 <= low <= high, got [{low}, {high}]")
 
@@ -35,19 +38,21 @@ class Pushes:
         """Set the time to the next push of these worlds."""
         self.time_left[worlds] = self._uniform(len(worlds), self.config.interval_s, generator)
 
-    def step(self, qvel: Tensor, generator: torch.Generator) -> None:
-        """Let a control period pass; change qvel (N, >=2), world frame, of the worlds that are due."""
+    def step(self, qvel: Tensor, generator: torch.Generator) -> bool:
+        """Let a control period pass; change qvel (N, >=2), world frame, of the worlds that are due. True if any was."""
         if not self.active:
-            return
+            return False
         self.time_left -= self.dt
         due = self.time_left <= 0
-        if bool(due.any()):
+        pushed = bool(due.any())
+        if pushed:
             worlds = due.nonzero().squeeze(-1)
             angle = self._uniform(len(worlds), (0.0, 2 * math.pi), generator)
             speed = self._uniform(len(worlds), self.config.speed, generator)
             push = torch.stack([speed * torch.cos(angle), speed * torch.sin(angle)], -1)
             qvel[worlds, :2] += push.to(qvel.dtype)
             self.draw(worlds, generator)
+        return pushed
 
     def _uniform(self, n: int, limits: tuple[float, float], generator: torch.Generator) -> Tensor:
         low, high = limits

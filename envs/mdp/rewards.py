@@ -46,8 +46,9 @@ def base_height(s: LeggedState, target: float) -> Tensor:
 
 
 def pose(s: LeggedState, standing_scale: float = 1.0) -> Tensor:
-    """Mean |joint position - default| [rad], weighted by ``standing_scale`` where no motion is asked for."""
-    return s.joint_offset.abs().mean(-1) * torch.where(s.moving, 1.0, standing_scale)
+    """Mean |joint position - default| [rad], weighted by ``standing_scale`` where the robot stands, calm."""
+    standing = ~s.moving & (calm(s) > 0)
+    return s.joint_offset.abs().mean(-1) * torch.where(standing, standing_scale, 1.0)
 
 
 def hip_deviation(s: LeggedState) -> Tensor:
@@ -85,10 +86,20 @@ def joint_limits(s: LeggedState, low: Tensor, high: Tensor, margin: float = 0.05
     return ((low + margin - s.joint_pos).relu() + (s.joint_pos - high + margin).relu()).sum(-1)
 
 
+def calm(s: LeggedState, speed: float = 0.2, tilt: float = 0.1) -> Tensor:
+    """1 where the base is slower than ``speed`` [m/s] and the sine of its tilt is below ``tilt``."""
+    return ((s.lin_vel_b[:, :2].norm(dim=-1) < speed) & (s.gravity_b[:, :2].norm(dim=-1) < tilt)).float()
+
+
 def gait_contact(s: LeggedState, duty: float) -> Tensor:
-    """Fraction of the feet whose contact agrees with the gait: stance for phase < duty, all stance at a stand."""
+    """Fraction of the feet whose contact agrees with the gait: stance for phase < duty, all stance at a stand.
+
+    While no motion is asked for but the base is not calm yet, every contact agrees: a robot that brakes or was pushed
+    has to be free to step.
+    """
     stance = (s.phase < duty) | ~s.moving[:, None]
-    return (s.contact == stance).float().mean(-1)
+    free = ~s.moving & (calm(s) == 0)
+    return torch.where(free, 1.0, (s.contact == stance).float().mean(-1))
 
 
 def swing_height(s: LeggedState, duty: float, height: float) -> Tensor:

@@ -24,6 +24,10 @@ class ScanConfig:
     def __post_init__(self) -> None:
         if self.spacing <= 0 or self.half_x < 0 or self.half_y < 0:
             raise ValueError(f"scan: spacing must be positive and extents not negative, got {self}")
+        for name in ("half_x", "half_y"):
+            count = 2 * getattr(self, name) / self.spacing
+            if abs(count - round(count)) > 1e-4:  # the grid would not be symmetric, nor would its mirror image
+                raise ValueError(f"scan: twice {name} must be a multiple of spacing, got {self}")
 
 
 class HeightScan:

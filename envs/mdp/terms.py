@@ -38,25 +38,28 @@ def bind(module: ModuleType, name: str, parameters: Mapping[str, Any], given: Ma
 
 
 class WeightedTerms:
-    """The weighted sum of named terms; remembers each term's share of the last sum, (n, K)."""
+    """The weighted sum of named terms ``{name: weight or {weight: w, ...}}``; null and 0 leave a term out."""
 
     def __init__(self, module: ModuleType, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        entries = {name: _entry(name, value) for name, value in config.items()}
+        entries = {name: _entry(name, value) for name, value in config.items() if value is not None}
         entries = {name: (weight, rest) for name, (weight, rest) in entries.items() if weight != 0.0}
+        if not entries:
+            raise ValueError(f"no {_kind(module)} term has a weight; valid: {', '.join(_functions(module))}")
         self.names = list(entries)
         self._terms = [bind(module, name, rest, given) for name, (_, rest) in entries.items()]
-        self._weights = [weight for weight, _ in entries.values()]
+        self._weights = torch.tensor([weight for weight, _ in entries.values()])
 
     def __call__(self, state: Any) -> tuple[Tensor, Tensor]:
         """The sum (n,) and the weighted terms (n, K), in ``names`` order."""
         parts = torch.stack([term(state) for term in self._terms], dim=-1)
-        parts = parts * parts.new_tensor(self._weights)
+        self._weights = self._weights.to(parts)  # moves once; every step would wait for a GPU
+        parts = parts.mul_(self._weights)
         return parts.sum(-1), parts
 
 
 def _entry(name: str, value: Any) -> tuple[float, dict[str, Any]]:
     """``weight`` or ``{weight: w, parameter: value, ...}``."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value), {}
     if not isinstance(value, Mapping) or "weight" not in value:
         raise ValueError(f"term {name!r} needs a weight: write `{name}: 0.5` or `{name}: {{weight: 0.5, ...}}`")

@@ -88,6 +88,8 @@ def make_physics(
     if engine == "auto":
         engine = "warp" if device.type == "cuda" else "batch"
     if engine == "batch":
+        if device.type != "cpu":
+            raise ValueError(f"the engine batch runs on cpu, not on {device}; choose warp, or device cpu")
         from .batch import BatchPhysics
 
         return BatchPhysics(model, num_worlds, per_world=per_world, num_threads=num_threads)

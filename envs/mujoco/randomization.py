@@ -26,14 +26,23 @@ class Law:
     """A one-dimensional distribution: ``uniform`` or ``log_uniform`` on [low, high], or ``normal`` (mean, std)."""
 
     law: str = "uniform"
-    low: float = 0.0
-    high: float = 0.0
-    mean: float = 0.0
-    std: float = 0.0
+    low: float = math.nan
+    high: float = math.nan
+    mean: float = math.nan
+    std: float = math.nan
 
     def __post_init__(self) -> None:
         if self.law not in ("uniform", "log_uniform", "normal"):
             raise ValueError(f"unknown law {self.law!r}; choose uniform, log_uniform or normal")
+        needed = ("mean", "std") if self.law == "normal" else ("low", "high")
+        for name in needed:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                raise ValueError(f"law {self.law} needs the numbers {' and '.join(needed)}; {name} is {value!r}")
+        if self.law == "normal":
+            if self.std < 0:
+                raise ValueError(f"law normal: std {self.std} is negative")
+            return
         if self.low > self.high:
             raise ValueError(f"law {self.law}: low {self.low} is above high {self.high}")
         if self.law == "log_uniform" and self.low <= 0:
@@ -55,10 +64,15 @@ class Parts:
     """Where a robot's pieces are in the model."""
 
     base: int
-    links: Sequence[int]
-    foot_geoms: Sequence[int]
-    actuators: Sequence[int]
-    dofs: Sequence[int]
+    links: Sequence[int] | Tensor
+    foot_geoms: Sequence[int] | Tensor
+    actuators: Sequence[int] | Tensor
+    dofs: Sequence[int] | Tensor
+
+    def to(self, device: torch.device) -> Parts:
+        """With index tensors on ``device``."""
+        indices = (self.links, self.foot_geoms, self.actuators, self.dofs)
+        return Parts(self.base, *(torch.as_tensor(ids, device=device) for ids in indices))
 
 
 Write = Callable[[Physics, Tensor, Parts, Tensor], None]
@@ -81,8 +95,8 @@ class Target:
     effect: str
 
 
-def _columns(worlds: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-    return worlds[:, None], torch.as_tensor(list(ids), device=worlds.device)
+def _columns(worlds: Tensor, ids: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    return worlds[:, None], torch.as_tensor(ids, device=worlds.device)
 
 
 def _foot_friction(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
@@ -180,6 +194,8 @@ def parse(config: Mapping[str, Any] | None) -> dict[str, Law]:
             raise ValueError(f"unknown randomisation {name!r}; {nearest(name, TARGETS)}")
         if options is None:
             continue
+        if not isinstance(options, Mapping):
+            raise ValueError(f"randomization.{name} is a law, as {{low: 0.9, high: 1.1}}, got {options!r}")
         laws[name] = from_mapping(Law, options, f"randomization.{name}")
     return laws
 
@@ -193,7 +209,7 @@ class Randomizer:
     """Applies the declared laws. ``samples[name]`` (N, size) are the draws in force, for privileged observations."""
 
     def __init__(self, laws: Mapping[str, Law], physics: Physics, parts: Parts) -> None:
-        self._laws, self._physics, self._parts = dict(laws), physics, parts
+        self._laws, self._physics, self._parts = dict(laws), physics, parts.to(physics.device)
         fields = per_world_fields(laws)
         self._nominal = {name: physics.model_field(name)[0].clone() for name in fields}
         self._constants = any(TARGETS[name].constants for name in laws)

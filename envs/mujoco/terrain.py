@@ -2,7 +2,7 @@
 
 The field has ``levels`` rows (difficulty along +x) and one column of tiles per kind (along +y), every tile
 ``tile_size`` metres square with a flat start in its middle, as in Rudin et al. 2021 (arXiv 2109.11978, section 3.1).
-Heights are read by interpolating the same grid that the simulator collides with, on either engine.
+Heights are read from the same triangles that the simulator collides with, on either engine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+EDGE = 0.5
+"""Metres from the end of the field at which a world counts as outside."""
+
 
 @dataclass(frozen=True)
 class TerrainConfig:
@@ -23,7 +26,8 @@ class TerrainConfig:
 
     kinds: tile kinds by column; see :data:`TILES`.  max_slope: degrees, at the last level.  max_step: height of a
     stair's step and of obstacles, at the last level.  max_roughness: half-range of random heights, at the last level.
-    start_level: highest level at which a world starts training.
+    start_level: highest level at which a world starts training.  border: flat ground around the field; a world that
+    comes within ``EDGE`` of its end is truncated.
     """
 
     kinds: tuple[str, ...] = ("slope_up", "slope_down", "rough", "stairs_up", "stairs_down", "obstacles")
@@ -58,16 +62,21 @@ def _beyond_platform(size: int, c: TerrainConfig) -> np.ndarray:
     return np.maximum(_ring_distance(size) * c.resolution - c.platform / 2, 0.0)
 
 
+# Tiles end at height zero on all sides, since other kinds lie beside them: what rises outwards starts in a pit.
+
+
 def _slope(sign: float) -> Callable[..., np.ndarray]:
     def tile(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
-        return sign * math.tan(math.radians(c.max_slope * difficulty)) * _beyond_platform(size, c)
+        away = _beyond_platform(size, c)
+        return sign * math.tan(math.radians(c.max_slope * difficulty)) * (away - away.max())
 
     return tile
 
 
 def _stairs(sign: float) -> Callable[..., np.ndarray]:
     def tile(size: int, difficulty: float, c: TerrainConfig, rng: np.random.Generator) -> np.ndarray:
-        return sign * c.max_step * difficulty * np.ceil(_beyond_platform(size, c) / c.step_width)
+        steps = np.ceil(_beyond_platform(size, c) / c.step_width)
+        return sign * c.max_step * difficulty * (steps - steps.max())
 
     return tile
 
@@ -119,7 +128,19 @@ def generate(c: TerrainConfig) -> np.ndarray:
 
 
 class Ground:
-    """Flat ground: height zero everywhere, every world starts at the origin."""
+    """Flat ground: height zero everywhere, every world starts at the origin.
+
+    curriculum: worlds change their level at a reset.
+    """
+
+    curriculum = False
+
+    def restart(self, seed: int) -> None:
+        """Draw the levels anew, as a fresh ground of this seed does."""
+
+    def outside(self, xy: Tensor) -> Tensor | None:
+        """(n,) bool, where points (n, 2) are about to leave the ground; None: it has no end."""
+        return None
 
     def height(self, xy: Tensor) -> Tensor:
         """Height [m] of the ground below points (..., 2) in the world frame."""
@@ -129,7 +150,9 @@ class Ground:
         """Where these worlds start, (n, 3) m."""
         return torch.zeros(len(worlds), 3, device=worlds.device)
 
-    def update_levels(self, worlds: Tensor, distance: Tensor, asked: Tensor, generator: torch.Generator) -> None:
+    def update_levels(
+        self, worlds: Tensor, distance: Tensor, asked: Tensor, fell: Tensor, generator: torch.Generator
+    ) -> None:
         """Move these worlds up or down the curriculum; see :class:`TiledGround`."""
 
     @property
@@ -148,8 +171,9 @@ class Ground:
 class TiledGround(Ground):
     """The generated field. Each world has a kind (fixed) and a level that follows how far it walks.
 
-    A world that leaves half a tile behind goes one level up; one that covers less than half of what it was asked to
-    goes one down; beyond the last level it is placed at a random one, so that easy ground is not forgotten.
+    A world that leaves half a tile behind goes one level up; one that falls before, or covers less than half of what it
+    was asked to, goes one down; beyond the last level it is placed at a random one, so that easy ground is not
+    forgotten. For evaluation, levels stay, and the worlds go through all tiles in turn.
     """
 
     def __init__(
@@ -158,11 +182,19 @@ class TiledGround(Ground):
         self.config = config
         self.heights = generate(config)
         self._grid = torch.from_numpy(self.heights).float().to(device)
-        kinds = len(config.kinds)
-        self.kind = torch.arange(num_worlds, device=device) % kinds
-        start = config.levels if evaluate else config.start_level + 1
-        self.level = torch.randint(0, start, (num_worlds,), generator=generator, device=device)
-        self._evaluate = evaluate
+        self.curriculum = not evaluate
+        world, kinds = torch.arange(num_worlds, device=device), len(config.kinds)
+        self.kind = world % kinds
+        self.level = world // kinds % config.levels
+        if self.curriculum:
+            self._draw_levels(generator)
+
+    def _draw_levels(self, generator: torch.Generator) -> None:
+        self.level.random_(0, self.config.start_level + 1, generator=generator)
+
+    def restart(self, seed: int) -> None:
+        if self.curriculum:
+            self._draw_levels(torch.Generator(self.level.device).manual_seed(seed))
 
     @property
     def size(self) -> tuple[float, float]:
@@ -170,17 +202,24 @@ class TiledGround(Ground):
         rows, columns = self.heights.shape
         return (columns - 1) * self.config.resolution, (rows - 1) * self.config.resolution
 
+    def outside(self, xy: Tensor) -> Tensor | None:
+        size_x, size_y = self.size
+        return (xy[:, 0].abs() > size_x / 2 - EDGE) | (xy[:, 1].abs() > size_y / 2 - EDGE)
+
     def height(self, xy: Tensor) -> Tensor:
         size_x, size_y = self.size
         rows, columns = self._grid.shape
-        x = ((xy[..., 0] + size_x / 2) / self.config.resolution).clamp(0, columns - 1.001)
-        y = ((xy[..., 1] + size_y / 2) / self.config.resolution).clamp(0, rows - 1.001)
+        # A broken world's NaN must not become an index: on CUDA that ends the process.
+        x = ((xy[..., 0] + size_x / 2) / self.config.resolution).nan_to_num(0.0).clamp(0, columns - 1.001)
+        y = ((xy[..., 1] + size_y / 2) / self.config.resolution).nan_to_num(0.0).clamp(0, rows - 1.001)
         column, row = x.long(), y.long()
         u, v = x - column, y - row
         flat, at = self._grid.reshape(-1), row * columns + column
-        low = flat[at] * (1 - u) + flat[at + 1] * u
-        high = flat[at + columns] * (1 - u) + flat[at + columns + 1] * u
-        return low * (1 - v) + high * v
+        low, high = flat[at], flat[at + columns + 1]
+        # MuJoCo cuts every cell into two triangles along the diagonal from low to high.
+        corner = torch.where(v > u, flat[at + columns], flat[at + 1])
+        far, near = torch.maximum(u, v), torch.minimum(u, v)
+        return low + far * (corner - low) + near * (high - corner)
 
     def origin(self, worlds: Tensor) -> Tensor:
         c = self.config
@@ -188,12 +227,18 @@ class TiledGround(Ground):
         y = (self.kind[worlds] + 0.5 - len(c.kinds) / 2) * c.tile_size
         return torch.stack([x, y, self.height(torch.stack([x, y], -1))], -1)
 
-    def update_levels(self, worlds: Tensor, distance: Tensor, asked: Tensor, generator: torch.Generator) -> None:
-        """distance, asked: (n,) m walked from the start, and m that following the command would have walked."""
-        if self._evaluate:
+    def update_levels(
+        self, worlds: Tensor, distance: Tensor, asked: Tensor, fell: Tensor, generator: torch.Generator
+    ) -> None:
+        """Change the levels of n worlds; not for evaluation.
+
+        distance, asked: (n,) m from the start as the crow flies: where the world came to, and where following the
+        command would have led.  fell: (n,) bool.
+        """
+        if not self.curriculum:
             return
         up = distance > self.config.tile_size / 2
-        down = (distance < 0.5 * asked) & ~up
+        down = ((distance < 0.5 * asked) | fell) & ~up
         level = self.level[worlds] + up.long() - down.long()
         anywhere = torch.randint(0, self.config.levels, level.shape, generator=generator, device=level.device)
         self.level[worlds] = torch.where(level >= self.config.levels, anywhere, level.clamp_min(0))

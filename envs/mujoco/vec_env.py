@@ -72,6 +72,10 @@ class MujocoVecEnv(abc.ABC):
     def terminated(self) -> Tensor:
         """task: (N,) bool, the episode is over for good."""
 
+    def cut_short(self) -> Tensor | None:
+        """task: (N,) bool, truncate these episodes before their horizon, e.g. at the end of the ground."""
+        return None
+
     def end_reward(self, terminated: Tensor) -> Tensor | float:
         """task: added to the reward where a termination ends the episode, (N,)."""
         return 0.0
@@ -120,8 +124,7 @@ class MujocoVecEnv(abc.ABC):
         if any_failed:
             reward, terminated = torch.where(failed, 0.0, reward), terminated | failed
         self.episode_return += reward
-        horizon = self.spec.horizon or torch.iinfo(torch.long).max
-        truncated = (self.episode_length >= horizon) & ~terminated
+        truncated = self._truncated() & ~terminated
         self.before_observe()
         final_obs = self.observe()
         if any_failed:
@@ -163,7 +166,10 @@ class MujocoVecEnv(abc.ABC):
         from .render import WorldRenderer
 
         model, data = self.get_model_data(row)
-        if self._renderer is None or self._renderer.size != (width, height):
+        if self._renderer is not None and self._renderer.size != (width, height):
+            self._renderer.close()
+            self._renderer = None
+        if self._renderer is None:
             self._renderer = WorldRenderer(model, width, height)
         return self._renderer.render(model, data, camera)
 
@@ -194,6 +200,11 @@ class MujocoVecEnv(abc.ABC):
         if tuple(action.shape) != expected:
             raise ValueError(f"{self.spec.name}: action of shape {tuple(action.shape)}, expected {expected}")
 
+    def _truncated(self) -> Tensor:
+        horizon = self.spec.horizon or torch.iinfo(torch.long).max
+        over, cut = self.episode_length >= horizon, self.cut_short()
+        return over if cut is None else over | cut
+
     def _start(self, worlds: Tensor) -> None:
         if len(worlds) == 0:
             return
@@ -212,7 +223,11 @@ class MujocoVecEnv(abc.ABC):
     def _metrics(self, failed: Tensor) -> dict[str, Tensor]:
         metrics = {"return": self.episode_return.clone(), "length": self.episode_length.float()}
         metrics["physics_failure"] = failed.float()
-        return metrics | {name: value.clone() for name, value in self.episode_metrics().items()}
+        metrics |= {name: value.clone() for name, value in self.episode_metrics().items()}
+        success = self.spec.success_metric
+        if success in metrics:  # whatever the task made of a broken state, it did not succeed
+            metrics[success] = torch.where(failed, 0.0, metrics[success])
+        return metrics
 
     def uniform(self, rows: int, low: float | Tensor, high: float | Tensor, *size: int) -> Tensor:
         """Draws from U(low, high), (rows, *size), from this environment's own generator."""

@@ -23,7 +23,7 @@ try:
     import mujoco_warp as mjw
     import warp as wp
 except ImportError as error:
-    raise ImportError("engine='warp' needs the extra 'gpu': pip install 'embodied-rl-suite[gpu]'") from error
+    raise ImportError("engine='warp' needs the extra 'gpu': pip install -e '.[gpu]'") from error
 
 from .fields import STATE_FIELDS, did_you_mean
 from .quiet import quiet

@@ -27,13 +27,19 @@ HOLD = 0.5
 class GetupEnv(LeggedEnv):
     """N robots that get up; see :class:`LeggedEnv`."""
 
+    initial_keys = ("height", "velocity", "fallen")
+
     def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
         super().__init__(config, robot, physics, ground, seed)
         self._upright_time = torch.zeros(self.num_worlds, device=self.device)
         self._first_up = torch.zeros(self.num_worlds, device=self.device)
 
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
-        """A random orientation and pose; ``initial.height`` [m] above the ground and half-ranges as for walking."""
+        """A random orientation and pose, dropped.
+
+        height: m of the base above the ground.  fallen: share of such starts, the others stand.  velocity: half-range,
+        m/s and rad/s.
+        """
         n, spread = len(worlds), self.config.initial
         position = self.ground.origin(worlds)
         position[:, 2] += spread.get("height", 0.45)
@@ -58,10 +64,10 @@ class GetupEnv(LeggedEnv):
         s = self._state
         still = (s.joint_vel.abs().mean(-1) < 0.5) & (s.lin_vel_b.norm(dim=-1) < 0.3)
         stands = (s.gravity_b[:, 2] < -0.95) & (s.base_height > 0.8 * self.robot.spec.base_height) & still
-        self._upright_time = torch.where(stands, self._upright_time + self.dt, 0.0)
+        self._upright_time.add_(self.dt).masked_fill_(~stands, 0.0)
         now = self.episode_length.float() * self.dt
         held = self._upright_time >= HOLD
-        self._first_up = torch.where(held, torch.minimum(self._first_up, now), self._first_up)
+        self._first_up.copy_(torch.where(held, torch.minimum(self._first_up, now), self._first_up))
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Success in [0, 1] and the time [s] at which the stance was first held."""

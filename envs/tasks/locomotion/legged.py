@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embodied.configuration import from_mapping
+from embodied.configuration import choice, from_mapping
 from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
 from ...mdp.commands import CommandConfig, VelocityCommand
+from ...mdp.frames import yaw
 from ...mdp.groups import ObservationGroups
+from ...mdp.mirrors import gait_mirror, leg_mirror
 from ...mdp.pushes import PushConfig, Pushes
 from ...mdp.scan import HeightScan, ScanConfig
 from ...mdp.state import LeggedState, base_motion, leg_phase
@@ -27,22 +29,31 @@ from .config import DelayConfig, GaitConfig, LeggedConfig
 
 
 class LeggedEnv(MujocoVecEnv):
-    """N worlds of one legged robot. Subclasses choose the start of an episode and the episode's figures."""
+    """N worlds of one legged robot. Subclasses choose the start of an episode and the episode's figures.
+
+    initial_keys: what ``config.initial`` may say of that start.
+    """
+
+    initial_keys: tuple[str, ...] = ()
 
     def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
         super().__init__(physics, substeps=config.substeps, seed=seed)
         self.config, self.robot, self.ground = config, robot, ground
         self.dt = config.control_dt
+        for key in config.initial:
+            choice("task.initial", key, self.initial_keys)
         self.command = VelocityCommand(
-            from_mapping(CommandConfig, config.commands or {}, "task.commands"), self.num_worlds, self.device, self.dt
+            from_mapping(CommandConfig, config.commands, "task.commands"), self.num_worlds, self.device, self.dt
         )
-        self._gait: GaitConfig = from_mapping(GaitConfig, config.gait or {}, "task.gait")
-        push: PushConfig = from_mapping(PushConfig, config.push or {}, "task.push")
+        self._gait: GaitConfig = from_mapping(GaitConfig, config.gait, "task.gait")
+        push: PushConfig = from_mapping(PushConfig, config.push, "task.push")
         self.pushes = Pushes(push, self.num_worlds, self.device, self.dt)
-        self._delay: DelayConfig = from_mapping(DelayConfig, config.delay or {}, "task.delay")
+        self._delay: DelayConfig = from_mapping(DelayConfig, config.delay, "task.delay")
+        self._delay.check(self.dt)
+        legs = list(robot.leg_names)
+        self._gait.check(legs)
         self._bind_fields()
         self._make_buffers()
-        legs = list(robot.leg_names)
         parts = robot_parts(
             physics.model, "base", [f"{leg}_foot" for leg in legs], robot.spec.joint_names, robot.spec.joint_names
         )
@@ -69,6 +80,7 @@ class LeggedEnv(MujocoVecEnv):
 
         self._default, self._low, self._high = map(vector, (spec.default_joint_pos, spec.joint_low, spec.joint_high))
         self._offsets = vector([self._gait.offsets[leg] for leg in legs])
+        self._gait_mirror = gait_mirror(self._offsets, legs)
         scan = None if self.config.scan is None else from_mapping(ScanConfig, self.config.scan, "task.scan")
         self._scan = HeightScan(scan, self.device)
 
@@ -96,14 +108,14 @@ class LeggedEnv(MujocoVecEnv):
             "obs_delay": zeros(dtype=torch.bool),
             "swing_peak": zeros(legs),
             "start": zeros(3),
-            "asked": zeros(),
+            "asked": zeros(2),  # m, from the start to where the command led
         }
+        self._ended = zeros(dtype=torch.bool)
         self._landed = zeros(legs, dtype=torch.bool)
         self._flight = zeros(legs)
         self._foot_vel = zeros(legs, 3)
         self._friction, self._added_mass, self._com_shift = zeros() + 1.0, zeros(), zeros(3)
         self._nominal_friction = float(self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0])
-        self._previous_obs: Tensor | None = None
 
     def _make_terms(self) -> None:
         given = {
@@ -116,7 +128,9 @@ class LeggedEnv(MujocoVecEnv):
         self._rewards = WeightedTerms(rewards, self.config.rewards, given)
         self._reward_sums = torch.zeros(self.num_worlds, len(self._rewards.names), device=self.device)
         self._ends = {
-            name: bind(terminations, name, options or {}, given) for name, options in self.config.terminations.items()
+            name: bind(terminations, name, options, given)
+            for name, options in self.config.terminations.items()
+            if options is not None
         }
         joints, legs = self.robot.spec.joint_names, self.robot.leg_names
         self.groups = ObservationGroups(
@@ -127,9 +141,17 @@ class LeggedEnv(MujocoVecEnv):
                 "dead_band": self.command.config.dead_band,
             },
             self._read(torch.arange(1, device=self.device)),
-            {"joint": self.robot.joint_mirror, "leg": leg_mirror(legs), "scan": self._scan.mirror},
+            {
+                "joint": self.robot.joint_mirror,
+                "leg": leg_mirror(legs),
+                "scan": self._scan.mirror,
+                "gait": self._gait_mirror or Mirror((0, 1), (1.0, 1.0)),
+            },
             {"joint": joints, "leg": legs},
         )
+        late = self._delay.observation_s[1] > 0
+        size = self.groups.groups["policy"].shape[0]
+        self._previous_obs = torch.zeros(self.num_worlds, size, device=self.device) if late else None
 
     def _make_spec(self) -> TaskSpec:
         spec, c = self.robot.spec, self.config
@@ -154,7 +176,7 @@ class LeggedEnv(MujocoVecEnv):
             success_metric="success",
             command=self.command.config.limits,
             robot=spec,
-            symmetry=self.groups.symmetry(self.robot.joint_mirror),
+            symmetry=self.groups.symmetry(self.robot.joint_mirror) if self._gait_mirror else None,
         )
 
     # A step --------------------------------------------------------------------------------------------------
@@ -180,7 +202,8 @@ class LeggedEnv(MujocoVecEnv):
     def _delayed_step(self, before: Tensor, target: Tensor) -> None:
         """The old target for the world's first ``action_delay`` substeps, then the new one."""
         delay = self._buffers["action_delay"]
-        last = min(int(delay.max()), self.substeps)
+        # the longest that can be drawn; the longest that was drawn would have to be asked of the device
+        last = min(round(self._delay.action_s[1] / self.config.physics_dt), self.substeps)
         for substep in range(last):
             self._ctrl.copy_(torch.where((delay > substep)[:, None], before, target))
             self.physics.step(1)
@@ -193,14 +216,15 @@ class LeggedEnv(MujocoVecEnv):
         b = self._buffers
         b["clock"].add_(self._gait.frequency * self.dt).remainder_(1.0)
         touching = self._sensors[:, self._foot_sensors] > 0
-        self._landed = touching & ~b["contact"]
-        self._flight = b["air_time"] + self.dt
-        b["air_time"].copy_(torch.where(touching, 0.0, self._flight))
+        self._landed.copy_(touching & ~b["contact"])
+        self._flight.copy_(b["air_time"]).add_(self.dt)
+        b["air_time"].copy_(self._flight).masked_fill_(touching, 0.0)
         b["contact"].copy_(touching)
         feet = self._sites[:, self._foot_sites].float()
-        self._foot_vel = (feet - b["foot_pos"]) / self.dt
+        self._foot_vel.copy_(feet).sub_(b["foot_pos"]).div_(self.dt)
         b["foot_pos"].copy_(feet)
-        b["asked"] += self.command.value[:, :2].norm(dim=-1) * self.dt
+        if self.ground.curriculum:
+            b["asked"] += self.command.displacement(yaw(self._qpos[:, 3:7].float()))
         self._state = self._read()
 
     def _read(self, worlds: Tensor | None = None) -> LeggedState:
@@ -252,12 +276,21 @@ class LeggedEnv(MujocoVecEnv):
         ended = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         for term in self._ends.values():
             ended |= term(self._state)
+        self._ended.copy_(ended)
         return ended
+
+    def cut_short(self) -> Tensor | None:
+        """Worlds at the end of the field."""
+        return self.ground.outside(self._state.base_pos_w[:, :2])
 
     def before_observe(self) -> None:
         """New commands and pushes, which the policy sees or feels from the next observation on."""
         self.command.step(self.generator)
-        self.pushes.step(self._qvel, self.generator)
+        pushed = self.pushes.step(self._qvel, self.generator)
+        self._state.command, self._state.moving = self.command.value, self.command.moving
+        if pushed:
+            motion = base_motion(self._qpos.float(), self._qvel.float())
+            self._state.lin_vel_b = motion["lin_vel_b"]
 
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """Groups of all worlds, or of these just after their reset; the policy's may be a period late."""
@@ -266,26 +299,21 @@ class LeggedEnv(MujocoVecEnv):
             if self._previous_obs is not None:
                 self._previous_obs[worlds] = obs["policy"]
             return obs
-        obs = self.groups(self._observed_state(), self.generator)
-        if self._delay.observation_s[1] > 0:
-            obs["policy"] = self._delayed_obs(obs["policy"])
+        obs = self.groups(self._state, self.generator)
+        if self._previous_obs is not None:
+            now = obs["policy"]
+            obs["policy"] = torch.where(self._buffers["obs_delay"][:, None], self._previous_obs, now)
+            self._previous_obs.copy_(now)
         return obs
 
-    def _observed_state(self) -> LeggedState:
-        """The step's state with what :meth:`before_observe` changed."""
-        state = self._state
-        state.command, state.moving = self.command.value, self.command.moving
-        if self.pushes.active:
-            qvel = self._qvel.float()
-            state.lin_vel_b = base_motion(self._qpos.float(), qvel)["lin_vel_b"]
-        return state
-
-    def _delayed_obs(self, obs: Tensor) -> Tensor:
-        before = obs if self._previous_obs is None else self._previous_obs
-        self._previous_obs = obs
-        return torch.where(self._buffers["obs_delay"][:, None], before, obs)
-
     # Reset ---------------------------------------------------------------------------------------------------
+
+    def reset(self, seed: int | None = None) -> Obs:
+        """Start every world afresh. A seed also starts the curriculum afresh."""
+        if seed is not None:
+            self.ground.restart(seed)
+            self._buffers["asked"].zero_()  # what was walked before moves nobody
+        return super().reset(seed)
 
     def on_reset(self, worlds: Tensor) -> None:
         """Curriculum, randomisation, commands, delays; clear the buffers."""
@@ -298,6 +326,7 @@ class LeggedEnv(MujocoVecEnv):
             b[name][worlds] = 0
         self._reward_sums[worlds] = 0.0
         self._foot_vel[worlds], self._landed[worlds], self._flight[worlds] = 0.0, False, 0.0
+        self._ended[worlds] = False
         n = len(worlds)
         b["target"][worlds] = self._default
         b["clock"][worlds] = self.uniform(n, 0.0, 1.0)
@@ -309,10 +338,15 @@ class LeggedEnv(MujocoVecEnv):
         b["obs_delay"][worlds] = late.round() >= 1
 
     def _update_curriculum(self, worlds: Tensor) -> None:
+        if not self.ground.curriculum:
+            return
         b = self._buffers
-        started = b["asked"][worlds] > 0
+        asked = b["asked"][worlds].norm(dim=-1)
         walked = (self._qpos[worlds, :2].float() - b["start"][worlds, :2]).norm(dim=-1)
-        self.ground.update_levels(worlds[started], walked[started], b["asked"][worlds][started], self.generator)
+        counts = (asked > 0) & ~self.physics.failed()[worlds]  # a broken world is nowhere
+        self.ground.update_levels(
+            worlds[counts], walked[counts], asked[counts], self._ended[worlds][counts], self.generator
+        )
 
     def _remember_draws(self, worlds: Tensor) -> None:
         samples = self.randomizer.samples
@@ -364,11 +398,5 @@ class LeggedEnv(MujocoVecEnv):
         self.command.load_state_dict(state["command"])
         self.ground.load_state_dict(state["ground"])
         self.pushes.time_left.copy_(state["push_time"])
-        self._previous_obs = state["late"]["obs"].clone() if state["late"] else None
-
-
-def leg_mirror(legs: tuple[str, ...]) -> Mirror:
-    """Left and right change places: names that start with or contain L and R at their second letter, as FR, FL."""
-    swap = {"L": "R", "R": "L"}
-    index = tuple(legs.index(leg[0] + swap[leg[1]] + leg[2:]) for leg in legs)
-    return Mirror(index, (1.0,) * len(legs))
+        if self._previous_obs is not None:
+            self._previous_obs.copy_(state["late"]["obs"])

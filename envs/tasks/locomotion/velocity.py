@@ -24,14 +24,18 @@ from .legged import LeggedEnv
 class VelocityEnv(LeggedEnv):
     """N robots that follow commands; see :class:`LeggedEnv`."""
 
+    initial_keys = ("position", "yaw", "velocity", "joint")
+
     def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
         super().__init__(config, robot, physics, ground, seed)
         # sums over the episode: |velocity error|, |yaw rate error|, peak heights of finished swings, their number
         self._errors = torch.zeros(self.num_worlds, 4, device=self.device)
-        self._fell = torch.zeros(self.num_worlds, device=self.device)
 
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
-        """Stance at the world's origin, with the half-ranges of ``config.initial``."""
+        """Stance at the world's origin, with the half-ranges of ``config.initial``.
+
+        position: m, x and y.  yaw: rad.  velocity: m/s and rad/s, all of the base's.  joint: rad.
+        """
         n, spread, spec = len(worlds), self.config.initial, self.robot.spec
         position = self.ground.origin(worlds)
         self._buffers["start"][worlds] = position
@@ -57,7 +61,7 @@ class VelocityEnv(LeggedEnv):
 
     def on_reset(self, worlds: Tensor) -> None:
         super().on_reset(worlds)
-        self._errors[worlds], self._fell[worlds] = 0.0, 0.0
+        self._errors[worlds] = 0.0
 
     def after_physics(self) -> None:
         """Accumulate the tracking errors of the episode."""
@@ -68,26 +72,22 @@ class VelocityEnv(LeggedEnv):
         peak = self._buffers["swing_peak"]
         self._errors[:, 2] += (peak * s.landed).sum(-1)
         self._errors[:, 3] += s.landed.sum(-1)
-        peak.copy_(torch.where(s.contact, 0.0, torch.maximum(peak, s.foot_height)))
-
-    def terminated(self) -> Tensor:
-        ended = super().terminated()
-        self._fell = ended.float()
-        return ended
+        torch.maximum(peak, s.foot_height, out=peak)
+        peak.masked_fill_(s.contact, 0.0)
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Figures of the episodes.
 
         error_lin_vel: mean |v_xy - command| [m/s].  error_ang_vel: mean |yaw rate - command| [rad/s].
-        swing_height: mean peak height of a foot between lift-off and touch-down [m].
+        swing_height: mean peak height of a foot between lift-off and touch-down [m]; NaN where no foot touched down.
         """
-        length = self.episode_length.clamp_min(1)
+        length, fell = self.episode_length.clamp_min(1), self._ended.float()
         figures = {
             "error_lin_vel": self._errors[:, 0] / length,
             "error_ang_vel": self._errors[:, 1] / length,
-            "swing_height": self._errors[:, 2] / self._errors[:, 3].clamp_min(1),
-            "fall": self._fell,
-            "success": 1.0 - self._fell,
+            "swing_height": self._errors[:, 2] / self._errors[:, 3],  # 0 / 0 is NaN: does not apply
+            "fall": fell,
+            "success": 1.0 - fell,
         }
         return figures | super().episode_metrics()
 

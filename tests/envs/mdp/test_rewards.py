@@ -72,6 +72,20 @@ def test_gait_contact_counts_agreeing_feet():
     assert value(rewards.gait_contact, state(phase=phase, contact=contact), duty=0.6) == 0.75
 
 
+def test_a_robot_that_brakes_may_step():
+    contact = [[True, False, False, True]]
+    braking = state(contact=contact, lin_vel_b=[[0.5, 0.0, 0.0]])
+    assert value(rewards.calm, braking) == 0.0
+    assert value(rewards.gait_contact, braking, duty=0.6) == 1.0
+    tilted = state(contact=contact, gravity_b=[[0.2, 0.0, -0.98]])
+    assert value(rewards.gait_contact, tilted, duty=0.6) == 1.0
+    assert value(rewards.calm, state()) == 1.0
+    assert value(rewards.gait_contact, state(contact=contact), duty=0.6) == 0.5
+    bent = {"joint_offset": torch.full((1, 12), 0.1)}
+    assert value(rewards.pose, state(**bent), standing_scale=2.0) == pytest.approx(0.2)
+    assert value(rewards.pose, state(lin_vel_b=[[0.5, 0.0, 0.0]], **bent), standing_scale=2.0) == pytest.approx(0.1)
+
+
 def test_swing_terms_peak_in_mid_swing():
     at_peak = state(phase=[[0.8, 0.0, 0.0, 0.0]], foot_height=[[0.09, 0.0, 0.0, 0.0]], moving=[True])
     assert value(rewards.swing_height, at_peak, duty=0.6, height=0.09) == pytest.approx(0.0, abs=1e-9)
