@@ -82,6 +82,7 @@ class PolicyRuntime:
     def reset(self, clock: float = 0.0) -> None:
         """Begin an episode: no memory, no previous action, the gait clock at ``clock`` cycles."""
         self.clock = clock % 1.0
+        self.standing = math.inf
         self.last_action = np.zeros(len(self.contract.action.names))
         self._memory = self._network.initial_memory(1)
 
@@ -100,8 +101,7 @@ class PolicyRuntime:
             raise RuntimeFault("the network's output is not finite")
         self._memory = memory
         self.last_action = action[0].astype(np.float64)
-        frequency = self._clock_parameters()["frequency"]
-        self.clock = (self.clock + frequency * self.control_dt) % 1.0
+        self._advance_clock(terms)
         return Command(self.contract.action.names, target[0].astype(np.float64), self.last_action, *self._gains)
 
     def observation(self, terms: Mapping[str, Any]) -> FloatArray:
@@ -126,14 +126,23 @@ class PolicyRuntime:
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise RuntimeFault(f"unknown observation term {name!r}; {hint}terms: {', '.join(self._terms)}")
 
-    def _clock_parameters(self) -> dict[str, float]:
+    def _advance_clock(self, terms: Mapping[str, Any]) -> None:
+        """Let a control period pass: the phase, and the seconds for which the command has been zero."""
         term = self._terms.get("gait_clock")
-        return {"frequency": 0.0} if term is None else clock_parameters(term)
+        if term is None:
+            return
+        p = clock_parameters(term)
+        self.clock = (self.clock + p["frequency"] * self.control_dt) % 1.0
+        self.standing = self.standing + self.control_dt if _asks_to_stand(p, terms) else 0.0
 
 
 def clock_parameters(term: m.Term) -> dict[str, float]:
-    """frequency [Hz]; offset [cycles] of the first leg; dead_band, the norm of the command that counts as motion."""
-    found = {name: term.parameters.get(name) for name in ("frequency", "offset", "dead_band")}
+    """The clock's constants.
+
+    frequency [Hz]; offset [cycles] of the first leg; dead_band: the norm of the command that counts as motion;
+    settle_s: for how long [s] the clock runs on after the command has become zero.
+    """
+    found = {name: term.parameters.get(name) for name in ("frequency", "offset", "dead_band", "settle_s")}
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RuntimeFault(f"the manifest's term {term.name!r} lacks the parameter {name!r}")
@@ -145,12 +154,16 @@ def _last_action(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Arra
 
 
 def _gait_clock(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Array]) -> Array:
-    """(sin, cos) of the first leg's phase; (0, 0) while the command asks for no motion."""
+    """(sin, cos) of the first leg's phase; (0, 0) once the robot has been told to stand for long enough."""
     p = clock_parameters(term)
-    if "command" in values and not np.linalg.norm(values["command"]) >= p["dead_band"]:
+    if _asks_to_stand(p, values) and runtime.standing > p["settle_s"] - runtime.control_dt / 2:
         return np.zeros(2)
     angle = 2 * math.pi * (runtime.clock + p["offset"])
     return np.array([math.sin(angle), math.cos(angle)])
+
+
+def _asks_to_stand(p: Mapping[str, float], values: Mapping[str, Any]) -> bool:
+    return "command" in values and not np.linalg.norm(values["command"]) >= p["dead_band"]
 
 
 COMPUTED: dict[str, Callable[[PolicyRuntime, m.Term, Mapping[str, Array]], Array]] = {

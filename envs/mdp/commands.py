@@ -17,6 +17,7 @@ class CommandConfig:
     lin_vel_x, lin_vel_y [m/s], ang_vel_z [rad/s]: uniform between the two numbers.
     interval_s: seconds between draws, uniform.  standing: probability of the zero command.
     dead_band: commands whose norm is below this are zero.
+    settle_s: seconds for which a robot that is told to stop still counts as moving, so that it may step to a halt.
     """
 
     lin_vel_x: Sequence[float] = (-0.6, 1.0)
@@ -25,6 +26,7 @@ class CommandConfig:
     interval_s: Sequence[float] = (5.0, 10.0)
     standing: float = 0.1
     dead_band: float = 0.1
+    settle_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z", "interval_s"):
@@ -43,7 +45,11 @@ class CommandConfig:
 
 
 class VelocityCommand:
-    """The commands of N worlds. ``fixed`` (3,) or (N, 3) replaces the draws, e.g. from a slider."""
+    """The commands of N worlds.
+
+    value: (N, 3).  moving: (N,) bool, motion is asked for, or was less than ``settle_s`` ago.
+    fixed: (3,) or (N, 3), replaces the draws, e.g. from a slider.
+    """
 
     def __init__(self, config: CommandConfig, num_worlds: int, device: torch.device, dt: float) -> None:
         self.config, self.dt = config, dt
@@ -52,7 +58,14 @@ class VelocityCommand:
         self.value = torch.zeros(num_worlds, 3, device=device)
         self.moving = torch.zeros(num_worlds, dtype=torch.bool, device=device)
         self.time_left = torch.zeros(num_worlds, device=device)
+        self._zero = torch.ones(num_worlds, dtype=torch.bool, device=device)
+        self._zero_for = torch.full((num_worlds,), config.settle_s, device=device)
         self.fixed: Tensor | None = None
+
+    def reset(self, worlds: Tensor, generator: torch.Generator) -> None:
+        """Commands for episodes that begin, from a stand."""
+        self._zero_for[worlds] = self.config.settle_s
+        self.draw(worlds, generator)
 
     def draw(self, worlds: Tensor, generator: torch.Generator) -> None:
         """New commands for these worlds."""
@@ -64,15 +77,23 @@ class VelocityCommand:
             value = self.fixed.to(value).expand(self.value.shape)[worlds]
         low, high = self.config.interval_s
         self.value[worlds] = value
-        self.moving[worlds] = value.norm(dim=-1) >= self.config.dead_band
         self.time_left[worlds] = low + (high - low) * draws[:, 4]
+        self._zero[worlds] = value.norm(dim=-1) < self.config.dead_band
+        self._update()
 
     def step(self, generator: torch.Generator) -> None:
         """Let a control period pass; draw where the interval is over."""
         self.time_left -= self.dt
-        due = self.time_left <= 0
-        if bool(due.any()):
-            self.draw(due.nonzero().squeeze(-1), generator)
+        self._zero_for.add_(self.dt).mul_(self._zero)
+        due = (self.time_left <= 0).nonzero().squeeze(-1)
+        if len(due):
+            self.draw(due, generator)
+        else:
+            self._update()
+
+    def _update(self) -> None:
+        settled = self._zero_for > self.config.settle_s - self.dt / 2
+        self.moving.copy_(~(self._zero & settled))
 
     def displacement(self, heading: Tensor) -> Tensor:
         """Where a control period at the command leads, (N, 2) m in the world frame; heading: (N,) rad."""
@@ -85,14 +106,22 @@ class VelocityCommand:
         self.fixed = None if value is None else torch.as_tensor(value, dtype=torch.float32).to(self.value.device)
         if self.fixed is not None:
             self.value[:] = self.fixed
-            self.moving[:] = self.value.norm(dim=-1) >= self.config.dead_band
+            self._zero.copy_(self.value.norm(dim=-1) < self.config.dead_band)
+            self._update()
 
     def state_dict(self) -> dict[str, Any]:
         """For a bit-exact continuation."""
-        return {"value": self.value.clone(), "moving": self.moving.clone(), "time_left": self.time_left.clone()}
+        return {
+            "value": self.value.clone(),
+            "time_left": self.time_left.clone(),
+            "zero": self._zero.clone(),
+            "zero_for": self._zero_for.clone(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.value.copy_(state["value"])
-        self.moving.copy_(state["moving"])
         self.time_left.copy_(state["time_left"])
+        self._zero.copy_(state["zero"])
+        self._zero_for.copy_(state["zero_for"])
+        self._update()

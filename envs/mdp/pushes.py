@@ -38,21 +38,21 @@ class Pushes:
         """Set the time to the next push of these worlds."""
         self.time_left[worlds] = self._uniform(len(worlds), self.config.interval_s, generator)
 
-    def step(self, qvel: Tensor, generator: torch.Generator) -> bool:
-        """Let a control period pass; change qvel (N, >=2), world frame, of the worlds that are due. True if any was."""
+    def step(self, qvel: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Let a control period pass; change qvel (N, >=2), world frame, of the due worlds, (n,) or None."""
         if not self.active:
-            return False
+            return None
         self.time_left -= self.dt
         due = self.time_left <= 0
-        pushed = bool(due.any())
-        if pushed:
-            worlds = due.nonzero().squeeze(-1)
-            angle = self._uniform(len(worlds), (0.0, 2 * math.pi), generator)
-            speed = self._uniform(len(worlds), self.config.speed, generator)
-            push = torch.stack([speed * torch.cos(angle), speed * torch.sin(angle)], -1)
-            qvel[worlds, :2] += push.to(qvel.dtype)
-            self.draw(worlds, generator)
-        return pushed
+        worlds = due.nonzero().squeeze(-1)
+        if not len(worlds):
+            return None
+        angle = self._uniform(len(worlds), (0.0, 2 * math.pi), generator)
+        speed = self._uniform(len(worlds), self.config.speed, generator)
+        push = torch.stack([speed * torch.cos(angle), speed * torch.sin(angle)], -1)
+        qvel[worlds, :2] += push.to(qvel.dtype)
+        self.draw(worlds, generator)
+        return worlds
 
     def _uniform(self, n: int, limits: tuple[float, float], generator: torch.Generator) -> Tensor:
         low, high = limits

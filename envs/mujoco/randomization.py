@@ -23,7 +23,7 @@ from .physics import Physics
 
 @dataclass(frozen=True)
 class Law:
-    """A one-dimensional distribution: ``uniform`` or ``log_uniform`` on [low, high], or ``normal`` (mean, std)."""
+    """A distribution: ``uniform`` or ``log_uniform`` on [low, high], or ``normal`` (mean, std), cut at 4 std."""
 
     law: str = "uniform"
     low: float = math.nan
@@ -48,10 +48,15 @@ class Law:
         if self.law == "log_uniform" and self.low <= 0:
             raise ValueError(f"law log_uniform needs low > 0, got {self.low}")
 
+    @property
+    def lowest(self) -> float:
+        """No draw is below this."""
+        return self.mean - 4 * self.std if self.law == "normal" else self.low
+
     def draw(self, shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
         """Draws of this law, float32."""
         if self.law == "normal":
-            return self.mean + self.std * torch.randn(*shape, generator=generator, device=device)
+            return self.mean + self.std * torch.randn(*shape, generator=generator, device=device).clamp_(-4, 4)
         unit = torch.rand(*shape, generator=generator, device=device)
         if self.law == "log_uniform":
             low, high = math.log(self.low), math.log(self.high)
@@ -105,18 +110,14 @@ def _foot_friction(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor)
     field[rows, geoms, 0] = draw.to(field.dtype).expand(-1, len(geoms))
 
 
-def _scale_inertia(physics: Physics, rows: Tensor, bodies: Tensor, scale: Tensor) -> None:
+def _scale_inertia(physics: Physics, rows: Tensor, bodies: Tensor | int, scale: Tensor) -> None:
     physics.model_field("body_mass")[rows, bodies] *= scale
     physics.model_field("body_inertia")[rows, bodies] *= scale[..., None]
 
 
 def _base_mass(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    rows, base = _columns(worlds, [parts.base])
-    mass = physics.model_field("body_mass")[rows, base]
-    scale = (mass + draw.to(mass.dtype)) / mass
-    if bool((scale <= 0).any()):
-        raise ValueError(f"base_mass: {float(draw.min()):.2f} kg makes the base of {float(mass.min()):.2f} kg vanish")
-    _scale_inertia(physics, rows, base, scale)
+    mass = physics.model_field("body_mass")[worlds, parts.base]
+    _scale_inertia(physics, worlds, parts.base, (mass + draw[:, 0].to(mass.dtype)) / mass)
 
 
 def _base_com(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
@@ -197,6 +198,8 @@ def parse(config: Mapping[str, Any] | None) -> dict[str, Law]:
         if not isinstance(options, Mapping):
             raise ValueError(f"randomization.{name} is a law, as {{low: 0.9, high: 1.1}}, got {options!r}")
         laws[name] = from_mapping(Law, options, f"randomization.{name}")
+        if TARGETS[name].unit == "1" and laws[name].lowest < 0:
+            raise ValueError(f"randomization.{name} reaches {laws[name].lowest:g}; {TARGETS[name].effect}: not below 0")
     return laws
 
 
@@ -211,6 +214,9 @@ class Randomizer:
     def __init__(self, laws: Mapping[str, Law], physics: Physics, parts: Parts) -> None:
         self._laws, self._physics, self._parts = dict(laws), physics, parts.to(physics.device)
         fields = per_world_fields(laws)
+        mass = float(physics.model.body_mass[parts.base])
+        if "base_mass" in laws and mass + laws["base_mass"].lowest <= 0:
+            raise ValueError(f"base_mass: {laws['base_mass'].lowest:g} kg makes the base of {mass:.2f} kg vanish")
         self._nominal = {name: physics.model_field(name)[0].clone() for name in fields}
         self._constants = any(TARGETS[name].constants for name in laws)
         self.samples = {

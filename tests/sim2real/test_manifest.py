@@ -37,7 +37,7 @@ def test_contract_carries_the_task():
         ("gait_clock", 7, 2),
     ]
     assert contract.observation[1].scale == 0.05 and contract.observation[1].unit == "rad/s"
-    assert contract.observation[4].parameters == {"frequency": 2.0, "offset": 0.25, "dead_band": 0.1}
+    assert contract.observation[4].parameters == {"frequency": 2.0, "offset": 0.25, "dead_band": 0.1, "settle_s": 0.0}
     assert contract.action.offset == (0.1, -1.5) and contract.action.command_high == (1.0, -0.5)
     assert contract.robot is not None and contract.robot.sdk_index == (1, 0) and contract.robot.kp == (35.0, 40.0)
     assert (contract.task.control_dt, contract.task.physics_dt) == (0.02, 0.005)

@@ -32,7 +32,7 @@ ROBOT = RobotSpec(
 
 def make_spec(**changes: Any) -> TaskSpec:
     """Terms of every kind the runtime knows: given, scaled, previous action, clock."""
-    clock = {"frequency": 2.0, "offset": 0.25, "dead_band": 0.1}
+    clock = {"frequency": 2.0, "offset": 0.25, "dead_band": 0.1, "settle_s": 0.0}
     policy = ObsGroup.of(
         ObsTerm("joint_pos", 2, "rad", "joint", names=ROBOT.joint_names),
         ObsTerm("joint_vel", 2, "rad/s", "joint", scale=0.05, noise=0.5, names=ROBOT.joint_names),

@@ -13,7 +13,7 @@ from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
 from ...mdp.commands import CommandConfig, VelocityCommand
-from ...mdp.frames import yaw
+from ...mdp.frames import rotate_inverse, yaw
 from ...mdp.groups import ObservationGroups
 from ...mdp.mirrors import gait_mirror, leg_mirror
 from ...mdp.pushes import PushConfig, Pushes
@@ -23,7 +23,7 @@ from ...mdp.terms import WeightedTerms, bind
 from ...mujoco.physics import Physics
 from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
-from ...mujoco.vec_env import MujocoVecEnv
+from ...mujoco.vec_env import MujocoVecEnv, span
 from ...robots.robot import Robot
 from .config import DelayConfig, GaitConfig, LeggedConfig
 
@@ -69,7 +69,7 @@ class LeggedEnv(MujocoVecEnv):
         self._ctrl, self._force = self.physics.field("ctrl"), self.physics.field("actuator_force")
         self._sites, self._sensors = self.physics.field("site_xpos"), self.physics.field("sensordata")
         legs = self.robot.leg_names
-        self._foot_sites = torch.tensor([model.site(f"{leg}_foot").id for leg in legs], device=self.device)
+        self._foot_sites = span([model.site(f"{leg}_foot").id for leg in legs], self.device)
         self._foot_sensors = self._sensor_columns([f"{leg}_foot_contact" for leg in legs])
         body = [model.sensor(i).name for i in range(model.nsensor)]
         body = [name for name in body if name.endswith("_contact") and not name.endswith("foot_contact")]
@@ -84,9 +84,8 @@ class LeggedEnv(MujocoVecEnv):
         scan = None if self.config.scan is None else from_mapping(ScanConfig, self.config.scan, "task.scan")
         self._scan = HeightScan(scan, self.device)
 
-    def _sensor_columns(self, names: list[str]) -> Tensor:
-        columns = [int(self.physics.model.sensor(name).adr[0]) for name in names]
-        return torch.tensor(columns, dtype=torch.long, device=self.device)
+    def _sensor_columns(self, names: list[str]) -> slice | Tensor:
+        return span([int(self.physics.model.sensor(name).adr[0]) for name in names], self.device)
 
     def _make_buffers(self) -> None:
         n, joints, legs = self.num_worlds, len(self._default), len(self._offsets)
@@ -139,6 +138,7 @@ class LeggedEnv(MujocoVecEnv):
                 "frequency": self._gait.frequency,
                 "offset": self._gait.offsets[legs[0]],
                 "dead_band": self.command.config.dead_band,
+                "settle_s": self.command.config.settle_s,
             },
             self._read(torch.arange(1, device=self.device)),
             {
@@ -186,7 +186,8 @@ class LeggedEnv(MujocoVecEnv):
         b = self._buffers
         b["action_2"].copy_(b["action_1"])
         b["action_1"].copy_(b["action"])
-        b["action"].copy_(action if self.config.action_limit is None else action.clamp(*self._action_limits()))
+        limit = self.config.action_limit
+        b["action"].copy_(action if limit is None else action.clamp(-limit, limit))
         target = torch.clamp(self._default + self.config.action_scale * b["action"], self._low, self._high)
         if self._delay.action_s[1] <= 0:
             self._ctrl.copy_(target)
@@ -194,10 +195,6 @@ class LeggedEnv(MujocoVecEnv):
         else:
             self._delayed_step(b["target"], target)
         b["target"].copy_(target)
-
-    def _action_limits(self) -> tuple[float, float]:
-        limit = float(self.config.action_limit or 0.0)
-        return -limit, limit
 
     def _delayed_step(self, before: Tensor, target: Tensor) -> None:
         """The old target for the world's first ``action_delay`` substeps, then the new one."""
@@ -288,9 +285,9 @@ class LeggedEnv(MujocoVecEnv):
         self.command.step(self.generator)
         pushed = self.pushes.step(self._qvel, self.generator)
         self._state.command, self._state.moving = self.command.value, self.command.moving
-        if pushed:
-            motion = base_motion(self._qpos.float(), self._qvel.float())
-            self._state.lin_vel_b = motion["lin_vel_b"]
+        if pushed is not None:
+            quat, lin_vel_w = self._qpos[pushed, 3:7].float(), self._qvel[pushed, :3].float()
+            self._state.lin_vel_b[pushed] = rotate_inverse(quat, lin_vel_w)
 
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """Groups of all worlds, or of these just after their reset; the policy's may be a period late."""
@@ -321,7 +318,7 @@ class LeggedEnv(MujocoVecEnv):
         self._update_curriculum(worlds)
         self.randomizer.draw(worlds, self.generator)
         self._remember_draws(worlds)
-        self.command.draw(worlds, self.generator)
+        self.command.reset(worlds, self.generator)
         for name in ("action", "action_1", "action_2", "air_time", "swing_peak", "contact", "asked"):
             b[name][worlds] = 0
         self._reward_sums[worlds] = 0.0
@@ -360,8 +357,7 @@ class LeggedEnv(MujocoVecEnv):
 
     def _start(self, worlds: Tensor) -> None:
         super()._start(worlds)
-        feet = self._sites[worlds][:, self._foot_sites].float()
-        self._buffers["foot_pos"][worlds] = feet
+        self._buffers["foot_pos"][worlds] = self._sites[worlds][:, self._foot_sites].float()
         self._buffers["contact"][worlds] = self._sensors[worlds][:, self._foot_sensors] > 0
 
     # Figures and state ---------------------------------------------------------------------------------------

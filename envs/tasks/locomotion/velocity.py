@@ -38,11 +38,11 @@ class VelocityEnv(LeggedEnv):
         """
         n, spread, spec = len(worlds), self.config.initial, self.robot.spec
         position = self.ground.origin(worlds)
-        self._buffers["start"][worlds] = position
         reach = spread.get("position", 0.0)
         offset = self.uniform(n, -reach, reach, 2)
         position[:, :2] += offset
         position[:, 2] = self._highest_ground(position[:, :2]) + spec.base_height
+        self._buffers["start"][worlds] = position
         turn = spread.get("yaw", torch.pi)
         quat = from_yaw(self.uniform(n, -turn, turn))
         bend = spread.get("joint", 0.0)

@@ -50,7 +50,45 @@ def test_fixed_command_survives_draws():
     assert not command.moving.any()
 
 
-@pytest.mark.parametrize("config", [{"lin_vel_x": (1.0, 0.0)}, {"standing": 1.5}, {"ang_vel_z": (0.0,)}])
+def test_displacement_is_along_the_heading():
+    command, _ = make(n=2)
+    command.fix([0.5, 0.25, 9.0])
+    moved = command.displacement(torch.tensor([0.0, torch.pi / 2]))
+    torch.testing.assert_close(moved, torch.tensor([[0.01, 0.005], [-0.005, 0.01]]))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"lin_vel_x": (1.0, 0.0)},
+        {"standing": 1.5},
+        {"ang_vel_z": (0.0,)},
+        {"lin_vel_y": None},
+        {"interval_s": (-1.0, 1.0)},
+    ],
+)
 def test_bad_configuration(config):
     with pytest.raises(ValueError, match="commands"):
         CommandConfig(**config)
+
+
+def test_a_robot_told_to_stop_counts_as_moving_until_it_has_settled():
+    command = VelocityCommand(CommandConfig(settle_s=0.06), 2, CPU, dt=0.02)
+    generator = torch.Generator().manual_seed(0)
+    command.reset(torch.arange(2), generator)
+    command.time_left[:] = 100.0
+    command.fix([0.5, 0.0, 0.0])
+    command.step(generator)
+    assert command.moving.all()
+    command.fix([0.0, 0.0, 0.0])
+    seen = []
+    for _ in range(5):
+        seen.append(bool(command.moving[0]))
+        command.step(generator)
+    assert seen == [True, True, True, False, False]
+
+
+def test_an_episode_that_begins_without_a_command_stands_at_once():
+    command = VelocityCommand(CommandConfig(settle_s=0.5, standing=1.0), 3, CPU, dt=0.02)
+    command.reset(torch.arange(3), torch.Generator())
+    assert not command.moving.any()

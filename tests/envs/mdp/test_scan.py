@@ -35,6 +35,11 @@ def test_no_scan_is_empty():
     assert scan.mirror.index == ()
 
 
+def test_a_grid_without_a_mirror_image_is_refused():
+    with pytest.raises(ValueError, match="half_y must be a multiple"):
+        ScanConfig(half_y=0.45, spacing=0.2)
+
+
 def test_bad_grid():
     with pytest.raises(ValueError, match="spacing"):
         ScanConfig(spacing=0.0)

@@ -10,7 +10,8 @@ from .states import state
 
 
 def test_weighted_sum_and_shares():
-    terms = WeightedTerms(rewards, {"alive": 2.0, "base_height": {"weight": -10, "target": 0.2}, "torque": 0.0}, {})
+    config = {"alive": 2.0, "upright": None, "base_height": {"weight": -10, "target": 0.2}, "torque": 0.0}
+    terms = WeightedTerms(rewards, config, {})
     total, parts = terms(state(2))
     assert terms.names == ["alive", "base_height"]
     torch.testing.assert_close(parts, torch.tensor([[2.0, -0.1], [2.0, -0.1]]))
@@ -30,6 +31,8 @@ def test_given_values_fill_in_and_configuration_wins():
         ({"track_lin_vel": {"weight": 1.0, "sigm": 0.2}}, "did you mean 'sigma'"),
         ({"track_lin_vel": {"sigma": 0.2}}, "needs a weight"),
         ({"base_height": 1.0}, "needs target"),
+        ({"alive": True}, "needs a weight"),
+        ({"alive": 0.0, "upright": None}, "no reward term has a weight; valid: action_rate"),
     ],
 )
 def test_errors_name_the_valid_choices(config, message):

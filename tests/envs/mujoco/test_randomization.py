@@ -104,6 +104,7 @@ def test_laws():
     assert abs(float(log.log10().mean())) < 0.02 and float(log.min()) >= 0.1
     normal = Law("normal", mean=2.0, std=0.5).draw((20000,), generator, torch.device("cpu"))
     assert abs(float(normal.mean()) - 2.0) < 0.02 and abs(float(normal.std()) - 0.5) < 0.02
+    assert Law("normal", mean=2.0, std=0.5).lowest == 0.0 and Law(low=0.3, high=1.0).lowest == 0.3
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,15 @@ def test_laws():
         ({"kp": {"law": "gaussian"}}, "choose uniform, log_uniform or normal"),
         ({"kp": {"low": 2.0, "high": 1.0}}, "low 2.0 is above high 1.0"),
         ({"kp": {"law": "log_uniform", "low": 0.0, "high": 1.0}}, "needs low > 0"),
+        ({"kp": {}}, "needs the numbers low and high"),
+        ({"kp": {"low": 0.9}}, "needs the numbers low and high; high is nan"),
+        ({"kp": {"law": "normal", "low": 0.9, "high": 1.1}}, "needs the numbers mean and std"),
+        ({"kp": {"law": "normal", "mean": 1.0, "std": -0.1}}, "negative"),
+        (
+            {"kp": {"law": "normal", "mean": 1.0, "std": 0.5}},
+            "reaches -1; stiffness of each motor, scaled: not below 0",
+        ),
+        ({"kp": [0.9, 1.1]}, "kp is a law"),
     ],
 )
 def test_errors(config, message):

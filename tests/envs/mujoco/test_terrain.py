@@ -2,16 +2,19 @@
 
 import math
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 
-from envs.mujoco.terrain import TerrainConfig, TiledGround, generate
+from envs.mujoco.terrain import TILES, Ground, TerrainConfig, TiledGround, generate
 
 CPU = torch.device("cpu")
 SMALL = TerrainConfig(
     kinds=("slope_up", "stairs_up"), levels=2, tile_size=4.0, resolution=0.1, border=1.0, start_level=0
 )
+
+NOBODY = torch.zeros(4, dtype=torch.bool)
 
 
 def ground(config=SMALL, n=4, evaluate=False):
@@ -40,39 +43,90 @@ def test_stairs_have_the_asked_step():
     line = torch.stack([torch.linspace(2.0, 3.9, 400), torch.full((400,), 2.0)], -1)
     heights = np.round(g.height(line).numpy(), 4)
     levels = sorted({h for h in heights if abs(h / 0.1 - round(h / 0.1)) < 1e-3})
-    assert levels == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4][: len(levels)]) and len(levels) >= 4
+    assert levels == pytest.approx([-0.4, -0.3, -0.2, -0.1, 0.0])
 
 
 def test_start_is_flat_and_at_the_tile_centre():
     g = ground()
     origin = g.origin(torch.arange(4))
     assert origin[:, 1].tolist() == [-2.0, 2.0, -2.0, 2.0]
-    assert origin[:, 2].tolist() == [0.0] * 4
     around = origin[:, None, :2] + torch.tensor([[0.3, 0.3], [-0.3, 0.3]])
-    assert float(g.height(around).abs().max()) == 0.0
+    torch.testing.assert_close(g.height(around), origin[:, 2:].expand(4, 2))
 
 
-def test_interpolation_is_bilinear():
+@pytest.mark.parametrize("kind", TILES)
+def test_tiles_end_at_the_height_of_their_neighbours(kind):
+    """No cliff between tiles, nor to the border: at most an obstacle's height, twice if one faces another."""
+    c = TerrainConfig(kinds=(kind, "flat"), levels=2, tile_size=4.0, resolution=0.1, border=1.0, start_level=0)
+    heights = generate(c)
+    for edge in (10, 50, 90):
+        assert np.abs(heights[edge] - heights[edge - 1]).max() < 0.2 + 1e-9
+        assert np.abs(heights[:, edge] - heights[:, edge - 1]).max() < 0.2 + 1e-9
+
+
+def test_heights_are_those_that_the_simulator_collides_with():
+    """Against MuJoCo's rays, on heights where the two ways to cut a cell into triangles are far apart."""
     g = ground()
-    heights = torch.from_numpy(g.heights).float()
-    expected = heights[70:72, 80:82].mean()
-    xy = torch.tensor([80.5 * 0.1 - 5.0, 70.5 * 0.1 - 5.0])
-    assert float(g.height(xy)) == pytest.approx(float(expected), abs=1e-5)
+    rows, columns = g.heights.shape
+    g._grid = torch.rand(rows, columns, generator=torch.Generator().manual_seed(0)) * 0.2
+    g._grid[0, :2] = torch.tensor([0.0, 0.2])  # MuJoCo takes the range of the data
+    spec = mujoco.MjSpec()
+    data = (g._grid / 0.2).flatten().tolist()
+    spec.add_hfield(name="field", nrow=rows, ncol=columns, size=[5.0, 5.0, 0.2, 1.0], userdata=data)
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="field")
+    model = spec.compile()
+    state, geom = mujoco.MjData(model), np.zeros(1, np.int32)
+    mujoco.mj_forward(model, state)
+    points = 9.8 * torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) - 4.9
+    rays = [2.0 - mujoco.mj_ray(model, state, [x, y, 2.0], [0, 0, -1], None, 1, -1, geom) for x, y in points.tolist()]
+    torch.testing.assert_close(g.height(points), torch.tensor(rays), atol=1e-4, rtol=0)
+
+
+def test_a_broken_world_has_some_height():
+    assert torch.isfinite(ground().height(torch.full((3, 2), torch.nan))).all()
+
+
+def test_the_field_has_an_end():
+    at = torch.tensor([[0.0, 0.0], [4.4, -4.4], [4.6, 0.0], [0.0, -4.6], [torch.nan, 0.0]])
+    assert ground().outside(at).tolist() == [False, False, True, True, False]
+    assert Ground().outside(at) is None
 
 
 def test_curriculum_moves_up_down_and_wraps():
     g = ground()
     g.level[:] = torch.tensor([0, 1, 1, 0])
     walked, asked = torch.tensor([3.0, 3.0, 0.1, 0.1]), torch.tensor([4.0, 4.0, 4.0, 4.0])
-    g.update_levels(torch.arange(4), walked, asked, torch.Generator().manual_seed(0))
+    g.update_levels(torch.arange(4), walked, asked, NOBODY, torch.Generator().manual_seed(0))
     assert g.level[0] == 1 and g.level[2] == 0 and g.level[3] == 0
     assert 0 <= int(g.level[1]) < 2
 
 
-def test_evaluation_keeps_levels():
+def test_a_fall_lowers_the_level_unless_the_tile_was_left():
+    g = ground()
+    g.level[:] = torch.tensor([1, 1, 0, 1])
+    walked, asked = torch.tensor([0.9, 0.9, 2.1, 0.9]), torch.tensor([1.0, 1.0, 2.0, 4.0])
+    g.update_levels(torch.arange(4), walked, asked, torch.tensor([True, False, True, False]), torch.Generator())
+    assert g.level.tolist() == [0, 1, 1, 0]
+
+
+def test_restart_draws_the_levels_of_a_fresh_ground():
+    config = TerrainConfig(kinds=("flat",), levels=10, start_level=9, tile_size=2.0, resolution=0.5, border=1.0)
+    g = ground(config, n=64)
+    fresh = g.level.clone()
+    g.level[:] = 3
+    g.restart(0)
+    assert torch.equal(g.level, fresh) and len(fresh.unique()) > 5
+    g.restart(1)
+    assert not torch.equal(g.level, fresh)
+
+
+def test_evaluation_goes_through_all_tiles_and_keeps_levels():
     g = ground(evaluate=True)
+    tiles = [(int(kind), int(level)) for kind, level in zip(g.kind, g.level, strict=True)]
+    assert tiles == [(0, 0), (1, 0), (0, 1), (1, 1)] and not g.curriculum
     before = g.level.clone()
-    g.update_levels(torch.arange(4), torch.full((4,), 9.0), torch.full((4,), 9.0), torch.Generator())
+    g.update_levels(torch.arange(4), torch.full((4,), 9.0), torch.full((4,), 9.0), NOBODY, torch.Generator())
+    g.restart(3)
     assert torch.equal(g.level, before)
 
 

@@ -1,12 +1,14 @@
 """The shared environment loop, on a one-joint task whose numbers are known."""
 
 import mujoco
+import numpy as np
 import pytest
 import torch
 
 from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec, VecEnv
+from envs.mujoco import render
 from envs.mujoco.physics import make_physics
-from envs.mujoco.vec_env import MujocoVecEnv
+from envs.mujoco.vec_env import MujocoVecEnv, span
 
 XML = """
 <mujoco>
@@ -23,7 +25,7 @@ class Slider(MujocoVecEnv):
     def __init__(self, n=4, horizon=5):
         super().__init__(make_physics(mujoco.MjModel.from_xml_string(XML), n, num_threads=1), substeps=2)
         groups = {"policy": ObsGroup.of(ObsTerm("position", 1), ObsTerm("velocity", 1))}
-        self.spec = TaskSpec("slider", 0.02, horizon, groups, ActionSpec(("push",)))
+        self.spec = TaskSpec("slider", 0.02, horizon, groups, ActionSpec(("push",)), success_metric="success")
         self.qpos, self.qvel = self.physics.field("qpos"), self.physics.field("qvel")
 
     def initial_state(self, worlds):
@@ -39,6 +41,12 @@ class Slider(MujocoVecEnv):
 
     def terminated(self):
         return self.qpos[:, 0] > 1.0
+
+    def episode_metrics(self):
+        return {"success": torch.ones(self.num_worlds)}
+
+    def cut_short(self):
+        return self.qpos[:, 0] < -1.0
 
     def observe(self, worlds=None):
         at = slice(None) if worlds is None else worlds
@@ -76,6 +84,20 @@ def test_termination_is_not_truncation_and_resets_that_row_alone():
     assert float(result.final_obs["policy"][2, 0]) == 2.0 and float(result.obs["policy"][2, 0]) <= 0.1
 
 
+def test_a_task_may_cut_an_episode_short():
+    env = Slider(horizon=100)
+    env.reset(seed=0)
+    env.qpos[3] = -2.0
+    result = env.step(push(0.0, 0.0, 0.0, 0.0))
+    assert result.truncated.tolist() == [False, False, False, True] and not result.terminated.any()
+    assert float(result.final_obs["policy"][3, 0]) == -2.0 and float(result.obs["policy"][3, 0]) >= 0.0
+
+
+def test_the_batch_engine_refuses_other_devices():
+    with pytest.raises(ValueError, match="batch runs on cpu"):
+        make_physics(mujoco.MjModel.from_xml_string(XML), 1, engine="batch", device="cuda")
+
+
 def test_a_broken_world_is_reset_alone_and_counted():
     env = Slider(horizon=100)
     env.reset(seed=0)
@@ -86,6 +108,7 @@ def test_a_broken_world_is_reset_alone_and_counted():
     result = env.step(push(0.0, 0.0, 0.0, 0.0))
     assert result.terminated.tolist() == [False, True, False, False]
     assert result.metrics["physics_failure"].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert result.metrics["success"].tolist() == [1.0, 0.0, 1.0, 1.0]
     assert env.failures == 1 and seen[0][0] == 1 and torch.isnan(seen[0][1]["state"]).any()
     for group in (result.obs["policy"], result.final_obs["policy"], result.reward):
         assert torch.isfinite(group).all()
@@ -134,3 +157,34 @@ def test_wrong_action_shape_says_what_was_expected():
     env.reset()
     with pytest.raises(ValueError, match=r"expected \(4, 1, 1\)"):
         env.step(torch.zeros(4, 1))
+
+
+def test_span_selects_what_the_indices_do():
+    x, cpu = torch.arange(10), torch.device("cpu")
+    assert span([3, 4, 5], cpu) == slice(3, 6)
+    for ids in ([3, 4, 5], [7], [5, 4], [2, 4], []):
+        assert x[span(ids, cpu)].tolist() == ids
+
+
+def test_another_picture_size_closes_the_renderer_before(monkeypatch):
+    class Renderer:
+        open = 0
+
+        def __init__(self, model, width, height):
+            self.size = (width, height)
+            Renderer.open += 1
+
+        def render(self, model, data, camera):
+            return np.zeros((self.size[1], self.size[0], 3), np.uint8)
+
+        def close(self):
+            Renderer.open -= 1
+
+    monkeypatch.setattr(render, "WorldRenderer", Renderer)
+    env = Slider()
+    env.reset(seed=0)
+    for width in (8, 8, 16):
+        assert env.render(width=width, height=4).shape == (4, width, 3)
+        assert Renderer.open == 1
+    env.close()
+    assert Renderer.open == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import envs
-from envs.mdp.frames import from_yaw
+from envs.mdp.frames import from_yaw, rotate_inverse
 
 
 def make(n=8, task="go2_velocity", **overrides):
@@ -20,6 +20,9 @@ QUIET = {
     "delay": {"action_s": [0.0, 0.0]},
     "initial": {"yaw": 0.0, "velocity": 0.0, "joint": 0.0},
 }
+
+
+NOISY = ("base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")
 
 
 def zeros(env):
@@ -191,6 +194,147 @@ def test_state_dict_continues_bit_for_bit(task):
         assert torch.equal(a.reward, b.reward) and torch.equal(a.done, b.done)
 
 
+def test_a_late_observation_is_that_of_the_period_before():
+    """Two equal environments but for the delay; without noise the late one repeats what the other saw."""
+    sharp = {"observations": {"policy": {name: {"noise": 0.0} for name in NOISY}}}
+    late = make(**QUIET | sharp | {"delay": {"action_s": [0.0, 0.0], "observation_s": [0.02, 0.02]}})
+    prompt = make(**QUIET | sharp)
+    actions = torch.randn(6, 8, 1, 12) * 0.3
+    for _ in range(2):  # a second reset with the same seed is no different from the first
+        seen = [late.reset(seed=3)["policy"]]
+        told = [prompt.reset(seed=3)["policy"]]
+        for action in actions:
+            seen.append(late.step(action).obs["policy"])
+            told.append(prompt.step(action).obs["policy"])
+        assert torch.equal(seen[0], told[0])
+        assert all(torch.equal(now, before) for now, before in zip(seen[1:], told[:-1], strict=True))
+
+
+def test_a_late_observation_does_not_reach_behind_a_reset():
+    env = make(**QUIET | {"delay": {"action_s": [0.0, 0.0], "observation_s": [0.02, 0.02]}, "episode_length_s": 0.06})
+    env.reset(seed=0)
+    for _ in range(3):
+        result = env.step(zeros(env) + 1.0)
+    assert result.done.all() and float(term(env, result.final_obs, "last_action").min()) == 1.0
+    after = env.step(zeros(env) + 1.0).obs
+    assert torch.equal(after["policy"], result.obs["policy"])
+
+
+def test_what_is_handed_out_does_not_change_later():
+    env = make(delay={"action_s": [0.0, 0.0], "observation_s": [0.0, 0.04 / 3]})
+    env.reset(seed=0)
+    result = env.step(torch.randn(8, 1, 12))
+    kept = {name: group.clone() for name, group in result.final_obs.items()}
+    for _ in range(3):
+        env.step(torch.randn(8, 1, 12))
+    assert all(torch.equal(result.final_obs[name], kept[name]) for name in kept)
+
+
+def test_a_reset_is_allowed_after_steps_in_inference_mode():
+    env = make(delay={"action_s": [0.0, 0.0], "observation_s": [0.0, 0.02]})
+    env.reset(seed=0)
+    with torch.inference_mode():
+        env.step(torch.randn(8, 1, 12))
+    env.reset()
+
+
+def test_a_pushed_robot_feels_it_in_the_same_observation():
+    env = make(**QUIET | {"push": {"speed": [0.7, 0.7], "interval_s": [0.02, 0.02]}})
+    env.reset(seed=0)
+    obs = env.step(zeros(env)).obs
+    qpos, qvel = (env.physics.field(name).float() for name in ("qpos", "qvel"))
+    torch.testing.assert_close(term(env, obs, "base_lin_vel", "critic"), rotate_inverse(qpos[:, 3:7], qvel[:, :3]))
+    assert float(qvel[:, :2].norm(dim=-1).min()) > 0.5
+
+
+def test_a_broken_world_did_not_succeed():
+    env = make(**QUIET)
+    env.reset(seed=0)
+    env.physics.field("qvel")[2] = torch.nan
+    result = env.step(zeros(env))
+    assert result.terminated.tolist() == [world == 2 for world in range(8)]
+    assert result.metrics["success"].tolist() == [float(world != 2) for world in range(8)]
+    assert all(torch.isfinite(group).all() for group in (*result.obs.values(), *result.final_obs.values()))
+
+
+def test_swing_height_does_not_apply_where_no_foot_moved():
+    env = make(**QUIET | {"episode_length_s": 0.1})
+    env.reset(seed=0)
+    env._buffers["contact"][:] = True
+    for _ in range(5):
+        result = env.step(zeros(env))
+    assert result.truncated.all() and torch.isnan(result.metrics["swing_height"]).all()
+
+
+def test_a_gait_without_a_mirror_image_has_no_symmetry():
+    bound = make(1, gait={"offsets": {"FR": 0.0, "FL": 0.0, "RR": 0.5, "RL": 0.5}})
+    names = [spec.name for spec in bound.spec.obs["policy"].terms for _ in range(spec.size)]
+    sign = bound.spec.symmetry.obs["policy"].sign
+    assert [sign[i] for i, name in enumerate(names) if name == "gait_clock"] == [1.0, 1.0]
+    assert make(1, gait={"offsets": {"FR": 0.0, "FL": 0.1, "RR": 0.5, "RL": 0.6}}).spec.symmetry is None
+
+
+# Rough ground ---------------------------------------------------------------------------------------------------
+
+
+SMALL_FIELD = {"levels": 3, "start_level": 2, "tile_size": 6.0, "resolution": 0.1, "border": 2.0}
+
+
+def rough(n=8, **overrides):
+    return make(n, "go2_velocity_rough", **QUIET | {"terrain": SMALL_FIELD} | overrides)
+
+
+def test_what_follows_a_seed_does_not_depend_on_what_was_before():
+    used, fresh = rough(), rough()
+    used.reset(seed=1)
+    used.ground.level[:] = 0
+    for _ in range(20):
+        used.step(torch.randn(8, 1, 12))
+    first, second = used.reset(seed=5), fresh.reset(seed=5)
+    assert torch.equal(used.ground.level, fresh.ground.level)
+    for action in torch.randn(10, 8, 1, 12):
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        first, second = used.step(action).obs, fresh.step(action).obs
+
+
+def test_the_curriculum_asks_for_what_the_command_leads_to():
+    """Robots that stand: those that were to walk straight go down; a circle would have led back to the start."""
+    env = rough(episode_length_s=2.0, terminations={"tilted": None, "too_low": None})
+    env.reset(seed=0)
+    env.ground.level[:] = 1
+    env.command.fix([0.5, 0.0, 0.0])
+    for _ in range(env.spec.horizon):
+        yaws = torch.linspace(0.0, 2 * math.pi, env.spec.horizon + 1)[int(env.episode_length[0])]
+        env.physics.field("qpos")[4:, 3:7] = from_yaw(yaws.expand(4)).double()
+        env.physics.field("qpos")[:, :2] = env._buffers["start"][:, :2].double() + 0.1
+        asked = env._buffers["asked"].norm(dim=-1)
+        result = env.step(zeros(env))
+    torch.testing.assert_close(asked[:4], torch.full((4,), 0.99), atol=0.02, rtol=0)
+    assert float(asked[4:].max()) < 0.1
+    assert result.truncated.all() and env.ground.level.tolist() == [0] * 4 + [1] * 4
+
+
+def test_a_fall_goes_down_and_a_broken_world_stays():
+    env = rough()
+    env.reset(seed=0)
+    env.ground.level[:] = 1
+    env.command.fix([0.5, 0.0, 0.0])
+    env.step(zeros(env))
+    env.physics.field("qpos")[0, 3:7] = torch.tensor([math.cos(0.7), math.sin(0.7), 0.0, 0.0], dtype=torch.float64)
+    env.physics.field("qvel")[1] = torch.nan
+    assert env.step(zeros(env)).terminated.tolist() == [True, True] + [False] * 6
+    assert env.ground.level.tolist() == [0] + [1] * 7
+
+
+def test_the_end_of_the_field_cuts_an_episode_short():
+    env = rough()
+    env.reset(seed=0)
+    env.physics.field("qpos")[3, 0] = env.ground.size[0] / 2 - 0.3
+    env.physics.field("qpos")[3, 2] = 0.35
+    result = env.step(zeros(env))
+    assert result.truncated.tolist() == [world == 3 for world in range(8)] and not result.terminated.any()
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -199,8 +343,27 @@ def test_state_dict_continues_bit_for_bit(task):
         ({"robot": "go3"}, "go2"),
         ({"commands": {"lin_vel": [0, 1]}}, "valid: ang_vel_z, dead_band, interval_s, lin_vel_x"),
         ({"scene": {"cone": "round"}}, "pyramidal"),
+        ({"initial": {"velocty": 0.2}}, "did you mean 'velocity'"),
+        ({"rewards": 3.0}, "task.rewards must be a mapping"),
+        ({"rewards": None}, "no reward term has a weight"),
+        ({"observations": None}, "need a group 'policy'"),
+        ({"control_dt": 0.0}, "control_dt=0.0: must be a number above 0"),
+        ({"action_limit": -1.0}, "action_limit=-1.0"),
+        ({"delay": {"action_s": [0.0, 0.03]}}, "longer than the control period"),
+        ({"delay": {"observation_s": [0.0, 0.05]}}, "more than one period"),
+        ({"delay": {"action_s": 0.01}}, "low <= high"),
+        ({"gait": {"duty": 1.0}}, "fraction of the cycle"),
+        ({"gait": {"offsets": {"LF": 0.0}}}, "legs are FR, FL, RR, RL"),
     ],
 )
 def test_bad_configuration(overrides, message):
     with pytest.raises(ValueError, match=message):
         make(**overrides)
+
+
+def test_null_is_nothing():
+    env = make(1, push=None, initial=None, randomization=None, terminations={"tilted": None})
+    assert not env.pushes.active and not env.randomizer.samples and list(env._ends) == ["too_low"]
+    env = make(1, observations={"policy": {"gait_clock": None}}, rewards={"energy": None})
+    assert "gait_clock" not in {spec.name for spec in env.spec.obs["policy"].terms}
+    assert "energy" not in env._rewards.names
