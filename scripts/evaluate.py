@@ -89,6 +89,8 @@ def configure(argv: Sequence[str]) -> tuple[EvaluateConfig, dict[str, Any]]:
 
 def measure(agent: Agent, task: Mapping[str, Any], config: EvaluateConfig, device: Any) -> dict[str, Any]:
     """Run the episodes; see :func:`embodied.evaluate.evaluate` for the figures."""
+    if "evaluation" in task:  # a task with a curriculum has another form to be measured in
+        task = {**task, "evaluation": True}
     env = make_env(
         task,
         num_worlds=min(config.num_worlds, config.episodes),

@@ -104,9 +104,12 @@ class BatchPhysics:
         self._moved = True
         self._batch.warning[:, :, 1] = 0  # what is counted below happened in this step
         self._guarded(self._batch.step, nstep=substeps)
-        self._failed |= self._batch.warning[:, _BAD, 1].any(axis=1)
-        self._failed |= ~(np.abs(self._batch.state) < mujoco.mjMAXVAL).all(axis=1)  # NaN compares false
-        self._report_limits()
+        if self._batch.warning[:, :, 1].any():
+            self._failed |= self._batch.warning[:, _BAD, 1].any(axis=1)
+            self._report_limits()
+        state, limit = self._batch.state, mujoco.mjMAXVAL
+        if not (state.max() < limit and state.min() > -limit):  # NaN compares false
+            self._failed |= ~(np.abs(state) < limit).all(axis=1)
 
     def _guarded(self, call: Any, *args: Any, **kwargs: Any) -> None:
         """Run a batch call; worlds in which MuJoCo raised keep their state, and count as failed."""

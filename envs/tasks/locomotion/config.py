@@ -63,6 +63,7 @@ class LeggedConfig:
     robot: a name of ``envs.robots``.  control_dt, physics_dt: s.  episode_length_s: s.
     scene: overrides of :class:`envs.mujoco.scene.SceneConfig`.  action_scale: rad a policy unit.
     termination_penalty: subtracted from the reward, once, where a termination ends the episode.
+    evaluation: place the worlds on every kind and level of the terrain in turn and keep them there; no curriculum.
     initial: the start of an episode; see the task's ``initial_state``.
     Where a mapping is expected, null is the empty one.
     """
@@ -78,7 +79,7 @@ class LeggedConfig:
     action_limit: float | None = None
     scene: Mapping[str, Any] = field(default_factory=dict)
     terrain: Mapping[str, Any] | None = None
-    evaluate_terrain: bool = False
+    evaluation: bool = False
     scan: Mapping[str, Any] | None = None
     commands: Mapping[str, Any] = field(default_factory=dict)
     gait: Mapping[str, Any] = field(default_factory=dict)

@@ -56,6 +56,6 @@ def _ground(
         return Ground(), None
     shape: TerrainConfig = from_mapping(TerrainConfig, config.terrain, "task.terrain")
     generator = torch.Generator(device).manual_seed(seed)
-    ground = TiledGround(shape, num_worlds, device, generator, config.evaluate_terrain)
+    ground = TiledGround(shape, num_worlds, device, generator, config.evaluation)
     size_x, size_y = ground.size
     return ground, Heightfield(ground.heights, size_x, size_y)
