@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+
+def _choose_gl() -> None:
+    """MuJoCo reads MUJOCO_GL when it is first imported, which importing ``envs`` does; so load that one file alone."""
+    path = Path(__file__).parent.parent / "envs" / "video.py"
+    spec = importlib.util.spec_from_file_location("_video", path)
+    assert spec is not None and spec.loader is not None
+    video = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(video)
+    with contextlib.suppress(video.NoGraphicsError):
+        video.choose_gl()
+
+
+_choose_gl()
 
 
 @pytest.fixture(autouse=True)
