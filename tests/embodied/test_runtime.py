@@ -25,14 +25,17 @@ def test_every_global_generator_goes_on_where_it_was() -> None:
 
 
 def test_the_first_signal_asks_and_the_second_acts() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with GracefulStop() as stop:
-        assert not stop.asked
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.asked
-        with pytest.raises(KeyboardInterrupt):
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+    try:
+        with GracefulStop() as stop:
+            assert not stop.asked
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert stop.asked
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_fast_products_are_as_accurate_as_float32_and_the_setting_is_put_back() -> None:
