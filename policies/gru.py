@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embodied.configuration import choice
 from embodied.types import Decision, Evaluation, Obs, TaskSpec
 
 from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
 from .mlp import group_size
-from .networks import ACTIVATIONS, INITS, flat, mlp, pick
+from .networks import ACTIVATIONS, INITS, flat, mlp
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class GRUConfig:
     min_std: float = 0.0
 
     def __post_init__(self) -> None:
-        pick("policy.activation", self.activation, list(ACTIVATIONS))
-        pick("policy.init", self.init, INITS)
+        choice("policy.activation", self.activation, list(ACTIVATIONS))
+        choice("policy.init", self.init, INITS)
         if self.memory_size < 1:
             raise ValueError(f"policy.memory_size={self.memory_size}: must be at least 1")
         object.__setattr__(self, "hidden", tuple(self.hidden))

@@ -12,10 +12,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from embodied.configuration import choice
 from embodied.types import Decision, Evaluation, Obs, TaskSpec
 
 from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
-from .networks import ACTIVATIONS, INITS, flat, mlp, pick
+from .networks import ACTIVATIONS, INITS, flat, mlp
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class MLPConfig:
     min_std: float = 0.0
 
     def __post_init__(self) -> None:
-        pick("policy.activation", self.activation, list(ACTIVATIONS))
-        pick("policy.init", self.init, INITS)
+        choice("policy.activation", self.activation, list(ACTIVATIONS))
+        choice("policy.init", self.init, INITS)
         object.__setattr__(self, "hidden", tuple(self.hidden))
         object.__setattr__(self, "critic_hidden", tuple(self.critic_hidden or self.hidden))
 

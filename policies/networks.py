@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from embodied.configuration import choice
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     # In place where the derivative follows from the output: a third less memory traffic in the update.
@@ -17,15 +18,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
 }
 INITS = ("orthogonal", "default")
-
-
-def pick(what: str, name: str, valid: Sequence[str]) -> str:
-    """``name``, if it is one of the valid ones; otherwise an error that suggests the nearest."""
-    if name not in valid:
-        near = difflib.get_close_matches(str(name), valid, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{what}={name!r}: {hint}valid: {', '.join(valid)}")
-    return name
 
 
 def linear(size_in: int, size_out: int, init: str, gain: float) -> nn.Linear:
@@ -49,8 +41,9 @@ def mlp(
 
     out_gain: gain of the last layer's orthogonal weights: 0.01 for an actor, which then starts near its offset.
     """
-    make_activation = ACTIVATIONS[pick("activation", activation, list(ACTIVATIONS))]
-    pick("init", init, INITS)
+    choice("activation", activation, ACTIVATIONS)
+    choice("init", init, INITS)
+    make_activation = ACTIVATIONS[activation]
     layers: list[nn.Module] = []
     for size in hidden:
         layers += [linear(size_in, size, init, 2**0.5), make_activation()]

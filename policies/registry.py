@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from embodied.configuration import choice, from_mapping
 from embodied.types import Policy, TaskSpec
-
-from .networks import pick
 
 KINDS = {"mlp": ("policies.mlp", "MLPPolicy", "MLPConfig"), "gru": ("policies.gru", "GRUPolicy", "GRUConfig")}
 """kind -> (module, policy class, configuration dataclass); the class takes (spec, configuration)."""
@@ -27,14 +25,8 @@ def make(config: Mapping[str, Any], spec: TaskSpec) -> Policy:
     """
     config = dict(config)
     config.pop("name", None)
-    kind = pick("policy.kind", config.pop("kind", "mlp"), list(KINDS))
+    kind = config.pop("kind", "mlp")
+    choice("policy.kind", kind, KINDS)
     module, policy, schema = KINDS[kind]
     found = importlib.import_module(module)
-    return getattr(found, policy)(spec, _fill(getattr(found, schema), config))
-
-
-def _fill(schema: type, config: Mapping[str, Any]) -> Any:
-    known = [field.name for field in dataclasses.fields(schema)]
-    for key in config:
-        pick("policy key", key, known)
-    return schema(**config)
+    return getattr(found, policy)(spec, from_mapping(getattr(found, schema), config, "policy"))

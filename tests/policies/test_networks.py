@@ -38,7 +38,7 @@ def test_every_activation_has_the_right_gradient(activation: str) -> None:
 def test_bad_names_suggest_the_nearest() -> None:
     with pytest.raises(ValueError, match="activation='elo': did you mean 'elu'"):
         mlp(1, [1], 1, activation="elo")
-    with pytest.raises(ValueError, match=r"init='ortho': .*valid: orthogonal, default"):
+    with pytest.raises(ValueError, match=r"init='ortho': .*valid: default, orthogonal"):
         mlp(1, [1], 1, init="ortho")
 
 

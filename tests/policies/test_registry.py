@@ -36,8 +36,8 @@ def test_the_learners_configuration_file_holds_the_defaults() -> None:
     ("config", "message"),
     [
         ({"kind": "mpl"}, "policy.kind='mpl': did you mean 'mlp'"),
-        ({"kind": "mlp", "hiden": [1]}, "policy key='hiden': did you mean 'hidden'"),
-        ({"kind": "mlp", "activation": "sin"}, "policy.activation='sin'.*valid: elu, relu"),
+        ({"kind": "mlp", "hiden": [1]}, "unknown key policy.hiden; did you mean 'hidden'"),
+        ({"kind": "mlp", "activation": "sin"}, "policy.activation='sin'.*valid: elu, gelu, relu, silu, tanh"),
         ({"kind": "gru", "memory_size": 0}, "policy.memory_size=0: must be at least 1"),
         ({"kind": "gru", "init": "x"}, "policy.init='x'"),
     ],
