@@ -56,6 +56,13 @@ class ObservationGroups:
             noise = torch.cat([example.gravity_b.new_full((spec.size,), spec.noise) for _, spec in built])
             self._noise[group] = noise if bool(noise.any()) else None
         self.mirrors = mirror_of
+        self.sensed = self._sensed(example.gravity_b.device)
+
+    def _sensed(self, device: torch.device) -> Tensor:
+        """(size,) bool: the elements of the group ``policy`` that come through sensors."""
+        terms = self.groups["policy"].terms
+        flags = [getattr(observations, spec.name).info.sensed for spec in terms for _ in range(spec.size)]
+        return torch.tensor(flags, device=device)
 
     def symmetry(self, action: Mirror) -> Symmetry:
         """The reflection of every group together with that of the action."""

@@ -27,13 +27,19 @@ class TermInfo:
     frame: str
     mirror: str
     measured: bool = True
+    sensed: bool = True
 
 
-def term(unit: str, frame: str, mirror: str, measured: bool = True) -> Callable[[Callable], Callable]:
-    """Attach :class:`TermInfo` to an observation function. measured: a robot's own sensors give it."""
+def term(
+    unit: str, frame: str, mirror: str, measured: bool = True, sensed: bool = True
+) -> Callable[[Callable], Callable]:
+    """Attach :class:`TermInfo` to an observation function.
+
+    measured: a robot's own sensors or its controller give it.  sensed: it comes through sensors, which may be late.
+    """
 
     def attach(function: Callable) -> Callable:
-        function.info = TermInfo(unit, frame, mirror, measured)  # type: ignore[attr-defined]
+        function.info = TermInfo(unit, frame, mirror, measured, sensed)  # type: ignore[attr-defined]
         return function
 
     return attach
@@ -51,7 +57,7 @@ def projected_gravity(s: LeggedState) -> Tensor:
     return s.gravity_b
 
 
-@term("m/s, m/s, rad/s", "base", "planar_command")
+@term("m/s, m/s, rad/s", "base", "planar_command", sensed=False)
 def command(s: LeggedState) -> Tensor:
     """Commanded forward and left velocity and yaw rate."""
     return s.command
@@ -69,13 +75,13 @@ def joint_vel(s: LeggedState) -> Tensor:
     return s.joint_vel
 
 
-@term("1", "joint", "joint")
+@term("1", "joint", "joint", sensed=False)
 def last_action(s: LeggedState) -> Tensor:
     """The policy's previous output."""
     return s.action
 
 
-@term("1", "-", "gait")
+@term("1", "-", "gait", sensed=False)
 def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float, settle_s: float) -> Tensor:
     """(sin, cos) of the first leg's phase; (0, 0) once the command's norm was below ``dead_band`` for ``settle_s``."""
     # The parameters go into the task's spec: from them the robot's runtime computes the same term.
@@ -84,8 +90,9 @@ def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float
 
 
 @term("m", "heading", "scan")
-def height_scan(s: LeggedState) -> Tensor:
-    """Base height above the ground at a grid of points around the base, less the nominal height."""
+def height_scan(s: LeggedState, half_x: float, half_y: float, spacing: float) -> Tensor:
+    """Base height above the ground at a grid of points around the base (x-major), less the nominal height."""
+    # The parameters go into the task's spec: half extents and spacing of the grid [m].
     return s.height_scan
 
 

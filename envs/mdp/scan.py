@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,9 +33,10 @@ class ScanConfig:
 
 
 class HeightScan:
-    """P points, x-major, or none without a configuration."""
+    """P points, x-major, or none without a configuration. parameters: the grid's, for the task's spec."""
 
     def __init__(self, config: ScanConfig | None, device: torch.device) -> None:
+        self.parameters: dict[str, Any] = {} if config is None else dataclasses.asdict(config)
         if config is None:
             self.shape = (0, 0)
             self._points = torch.zeros(0, 2, device=device)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from embodied.configuration import from_mapping, nearest
 
+from .indices import span
 from .physics import Physics
 
 
@@ -69,18 +70,22 @@ class Parts:
     """Where a robot's pieces are in the model."""
 
     base: int
-    links: Sequence[int] | Tensor
-    foot_geoms: Sequence[int] | Tensor
-    actuators: Sequence[int] | Tensor
-    dofs: Sequence[int] | Tensor
-
-    def to(self, device: torch.device) -> Parts:
-        """With index tensors on ``device``."""
-        indices = (self.links, self.foot_geoms, self.actuators, self.dofs)
-        return Parts(self.base, *(torch.as_tensor(ids, device=device) for ids in indices))
+    links: Sequence[int]
+    foot_geoms: Sequence[int]
+    actuators: Sequence[int]
+    dofs: Sequence[int]
 
 
-Write = Callable[[Physics, Tensor, Parts, Tensor], None]
+class Columns:
+    """The same, as indices into the columns of (n, ...) fields: slices where pieces are neighbours, else tensors."""
+
+    def __init__(self, parts: Parts, device: torch.device) -> None:
+        self.base = slice(parts.base, parts.base + 1)
+        self.links, self.foot_geoms = span(parts.links, device), span(parts.foot_geoms, device)
+        self.actuators, self.dofs = span(parts.actuators, device), span(parts.dofs, device)
+
+
+Write = Callable[[Mapping[str, Tensor], Columns, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Target:
     """What can be randomised.
 
     fields: the model fields it writes.  size: elements of one draw, given the parts.
-    write: (physics, worlds (n,), parts, draw (n, size)) -> None, acting on fields that hold the nominal values.
+    write: (rows, at, draw (n, size)) -> None; rows: name -> (n, ...) values of the fields, nominal ones or as
+        another target left them, changed in place.
     constants: derived constants change with it.  unit, effect: for people.
     """
 
@@ -100,60 +106,46 @@ class Target:
     effect: str
 
 
-def _columns(worlds: Tensor, ids: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-    return worlds[:, None], torch.as_tensor(ids, device=worlds.device)
+def _foot_friction(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    rows["geom_friction"][:, at.foot_geoms, 0] = draw
 
 
-def _foot_friction(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    field = physics.model_field("geom_friction")
-    rows, geoms = _columns(worlds, parts.foot_geoms)
-    field[rows, geoms, 0] = draw.to(field.dtype).expand(-1, len(geoms))
+def _scale_inertia(rows: Mapping[str, Tensor], bodies: slice | Tensor, scale: Tensor) -> None:
+    rows["body_mass"][:, bodies] *= scale
+    rows["body_inertia"][:, bodies] *= scale[..., None]
 
 
-def _scale_inertia(physics: Physics, rows: Tensor, bodies: Tensor | int, scale: Tensor) -> None:
-    physics.model_field("body_mass")[rows, bodies] *= scale
-    physics.model_field("body_inertia")[rows, bodies] *= scale[..., None]
+def _base_mass(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    mass = rows["body_mass"][:, at.base]
+    _scale_inertia(rows, at.base, (mass + draw) / mass)
 
 
-def _base_mass(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    mass = physics.model_field("body_mass")[worlds, parts.base]
-    _scale_inertia(physics, worlds, parts.base, (mass + draw[:, 0].to(mass.dtype)) / mass)
+def _base_com(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    rows["body_ipos"][:, at.base] += draw[:, None]
 
 
-def _base_com(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    field = physics.model_field("body_ipos")
-    field[worlds, parts.base] += draw.to(field.dtype)
+def _link_mass(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    _scale_inertia(rows, at.links, draw)
 
 
-def _link_mass(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    rows, links = _columns(worlds, parts.links)
-    _scale_inertia(physics, rows, links, draw.to(physics.dtype))
+def _kp(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    rows["actuator_gainprm"][:, at.actuators, 0] *= draw
+    rows["actuator_biasprm"][:, at.actuators, 1] *= draw
 
 
-def _kp(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    rows, motors = _columns(worlds, parts.actuators)
-    draw = draw.to(physics.dtype)
-    physics.model_field("actuator_gainprm")[rows, motors, 0] *= draw
-    physics.model_field("actuator_biasprm")[rows, motors, 1] *= draw
+def _kd(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    rows["actuator_biasprm"][:, at.actuators, 2] *= draw
 
 
-def _kd(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    rows, motors = _columns(worlds, parts.actuators)
-    physics.model_field("actuator_biasprm")[rows, motors, 2] *= draw.to(physics.dtype)
-
-
-def _motor_strength(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-    draw = draw.to(physics.dtype)
-    _kp(physics, worlds, parts, draw)
-    _kd(physics, worlds, parts, draw)
-    rows, motors = _columns(worlds, parts.actuators)
-    physics.model_field("actuator_forcerange")[rows, motors] *= draw[..., None]
+def _motor_strength(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+    _kp(rows, at, draw)
+    _kd(rows, at, draw)
+    rows["actuator_forcerange"][:, at.actuators] *= draw[..., None]
 
 
 def _dof_scale(name: str) -> Write:
-    def write(physics: Physics, worlds: Tensor, parts: Parts, draw: Tensor) -> None:
-        rows, dofs = _columns(worlds, parts.dofs)
-        physics.model_field(name)[rows, dofs] *= draw.to(physics.dtype)
+    def write(rows: Mapping[str, Tensor], at: Columns, draw: Tensor) -> None:
+        rows[name][:, at.dofs] *= draw
 
     return write
 
@@ -212,7 +204,7 @@ class Randomizer:
     """Applies the declared laws. ``samples[name]`` (N, size) are the draws in force, for privileged observations."""
 
     def __init__(self, laws: Mapping[str, Law], physics: Physics, parts: Parts) -> None:
-        self._laws, self._physics, self._parts = dict(laws), physics, parts.to(physics.device)
+        self._laws, self._physics, self._columns = dict(laws), physics, Columns(parts, physics.device)
         fields = per_world_fields(laws)
         mass = float(physics.model.body_mass[parts.base])
         if "base_mass" in laws and mass + laws["base_mass"].lowest <= 0:
@@ -227,12 +219,13 @@ class Randomizer:
         """Give these worlds new physics."""
         if not self._laws:
             return
-        for name, nominal in self._nominal.items():
-            self._physics.model_field(name)[worlds] = nominal
+        rows = {name: nominal.expand(len(worlds), *nominal.shape).clone() for name, nominal in self._nominal.items()}
         for name, law in self._laws.items():
             sample = law.draw((len(worlds), self.samples[name].shape[1]), generator, worlds.device)
             self.samples[name][worlds] = sample
-            TARGETS[name].write(self._physics, worlds, self._parts, sample)
+            TARGETS[name].write(rows, self._columns, sample.to(self._physics.dtype))
+        for name, values in rows.items():
+            self._physics.model_field(name)[worlds] = values
         if self._constants:
             self._physics.set_const(worlds)
 

@@ -7,7 +7,7 @@ Legend: N worlds, one row a world; n reset worlds; A action size. Times in secon
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mujoco
@@ -232,10 +232,3 @@ class MujocoVecEnv(abc.ABC):
     def uniform(self, rows: int, low: float | Tensor, high: float | Tensor, *size: int) -> Tensor:
         """Draws from U(low, high), (rows, *size), from this environment's own generator."""
         return low + (high - low) * torch.rand(rows, *size, generator=self.generator, device=self.device)
-
-
-def span(ids: Sequence[int], device: torch.device) -> slice | Tensor:
-    """Indices as a slice where each follows the one before, which makes a view; else as a tensor, which copies."""
-    if ids and list(ids) == list(range(ids[0], ids[0] + len(ids))):
-        return slice(ids[0], ids[0] + len(ids))
-    return torch.tensor(ids, dtype=torch.long, device=device)

@@ -7,16 +7,12 @@ Success: at the horizon the base has been upright, high and at rest for ``HOLD``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...mdp.frames import random_rotation
-from ...mujoco.physics import Physics
-from ...mujoco.terrain import Ground
-from ...robots.robot import Robot
-from .config import LeggedConfig
 from .construct import construct
 from .legged import LeggedEnv
 
@@ -29,10 +25,7 @@ class GetupEnv(LeggedEnv):
 
     initial_keys = ("height", "velocity", "fallen")
 
-    def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
-        super().__init__(config, robot, physics, ground, seed)
-        self._upright_time = torch.zeros(self.num_worlds, device=self.device)
-        self._first_up = torch.zeros(self.num_worlds, device=self.device)
+    own_buffers: ClassVar[Mapping[str, tuple[int, ...]]] = {"upright_time": (), "first_up": ()}  # s
 
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
         """A random orientation and pose, dropped.
@@ -56,7 +49,7 @@ class GetupEnv(LeggedEnv):
 
     def on_reset(self, worlds: Tensor) -> None:
         super().on_reset(worlds)
-        self._upright_time[worlds], self._first_up[worlds] = 0.0, self.config.episode_length_s
+        self._buffers["first_up"][worlds] = self.config.episode_length_s
 
     def after_physics(self) -> None:
         """Time for which the stance has been held."""
@@ -64,24 +57,15 @@ class GetupEnv(LeggedEnv):
         s = self._state
         still = (s.joint_vel.abs().mean(-1) < 0.5) & (s.lin_vel_b.norm(dim=-1) < 0.3)
         stands = (s.gravity_b[:, 2] < -0.95) & (s.base_height > 0.8 * self.robot.spec.base_height) & still
-        self._upright_time.add_(self.dt).masked_fill_(~stands, 0.0)
+        upright, first = self._buffers["upright_time"], self._buffers["first_up"]
+        upright.add_(self.dt).masked_fill_(~stands, 0.0)
         now = self.episode_length.float() * self.dt
-        held = self._upright_time >= HOLD
-        self._first_up.copy_(torch.where(held, torch.minimum(self._first_up, now), self._first_up))
+        first.copy_(torch.where(upright >= HOLD, torch.minimum(first, now), first))
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Success in [0, 1] and the time [s] at which the stance was first held."""
-        success = (self._upright_time >= HOLD).float()
-        return {"success": success, "time_to_stand": self._first_up} | super().episode_metrics()
-
-    def task_state(self) -> dict[str, Any]:
-        state = {"upright_time": self._upright_time.clone(), "first_up": self._first_up.clone()}
-        return super().task_state() | state
-
-    def load_task_state(self, state: Mapping[str, Any]) -> None:
-        super().load_task_state(state)
-        self._upright_time.copy_(state["upright_time"])
-        self._first_up.copy_(state["first_up"])
+        success = (self._buffers["upright_time"] >= HOLD).float()
+        return {"success": success, "time_to_stand": self._buffers["first_up"]} | super().episode_metrics()
 
 
 def make(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from embodied.configuration import choice, from_mapping
 from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
+from ...mdp.buffers import Buffers
 from ...mdp.commands import CommandConfig, VelocityCommand
 from ...mdp.frames import rotate_inverse, yaw
 from ...mdp.groups import ObservationGroups
@@ -20,10 +21,11 @@ from ...mdp.pushes import PushConfig, Pushes
 from ...mdp.scan import HeightScan, ScanConfig
 from ...mdp.state import LeggedState, base_motion, leg_phase
 from ...mdp.terms import WeightedTerms, bind
+from ...mujoco.indices import span
 from ...mujoco.physics import Physics
 from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
-from ...mujoco.vec_env import MujocoVecEnv, span
+from ...mujoco.vec_env import MujocoVecEnv
 from ...robots.robot import Robot
 from .config import DelayConfig, GaitConfig, LeggedConfig
 
@@ -32,9 +34,11 @@ class LeggedEnv(MujocoVecEnv):
     """N worlds of one legged robot. Subclasses choose the start of an episode and the episode's figures.
 
     initial_keys: what ``config.initial`` may say of that start.
+    own_buffers: what a subclass remembers of a world, name -> shape; zero at the start of an episode.
     """
 
     initial_keys: tuple[str, ...] = ()
+    own_buffers: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
         super().__init__(physics, substeps=config.substeps, seed=seed)
@@ -53,6 +57,7 @@ class LeggedEnv(MujocoVecEnv):
         legs = list(robot.leg_names)
         self._gait.check(legs)
         self._bind_fields()
+        self._make_rewards()
         self._make_buffers()
         parts = robot_parts(
             physics.model, "base", [f"{leg}_foot" for leg in legs], robot.spec.joint_names, robot.spec.joint_names
@@ -87,50 +92,40 @@ class LeggedEnv(MujocoVecEnv):
     def _sensor_columns(self, names: list[str]) -> slice | Tensor:
         return span([int(self.physics.model.sensor(name).adr[0]) for name in names], self.device)
 
-    def _make_buffers(self) -> None:
-        n, joints, legs = self.num_worlds, len(self._default), len(self._offsets)
-
-        def zeros(*shape: int, **kind: Any) -> Tensor:
-            return torch.zeros(n, *shape, device=self.device, **kind)
-
-        self._buffers = {
-            "action": zeros(joints),
-            "action_1": zeros(joints),
-            "action_2": zeros(joints),
-            "target": zeros(joints),
-            "clock": zeros(),
-            "air_time": zeros(legs),
-            "contact": zeros(legs, dtype=torch.bool),
-            "foot_pos": zeros(legs, 3),
-            "encoder_bias": zeros(joints),
-            "action_delay": zeros(dtype=torch.long),
-            "obs_delay": zeros(dtype=torch.bool),
-            "swing_peak": zeros(legs),
-            "start": zeros(3),
-            "asked": zeros(2),  # m, from the start to where the command led
-        }
-        self._ended = zeros(dtype=torch.bool)
-        self._landed = zeros(legs, dtype=torch.bool)
-        self._flight = zeros(legs)
-        self._foot_vel = zeros(legs, 3)
-        self._friction, self._added_mass, self._com_shift = zeros() + 1.0, zeros(), zeros(3)
-        self._nominal_friction = float(self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0])
-
-    def _make_terms(self) -> None:
-        given = {
+    def _make_rewards(self) -> None:
+        self._given = {
             "low": self._low,
             "high": self._high,
             "duty": self._gait.duty,
             "frequency": self._gait.frequency,
             "target": self.robot.spec.base_height,
         }
-        self._rewards = WeightedTerms(rewards, self.config.rewards, given)
-        self._reward_sums = torch.zeros(self.num_worlds, len(self._rewards.names), device=self.device)
+        self._rewards = WeightedTerms(rewards, self.config.rewards, self._given)
         self._ends = {
-            name: bind(terminations, name, options, given)
+            name: bind(terminations, name, options, self._given)
             for name, options in self.config.terminations.items()
             if options is not None
         }
+
+    def _make_buffers(self) -> None:
+        joints, legs = (len(self._default),), (len(self._offsets),)
+        numbers: dict[str, tuple[int, ...]] = {
+            **{name: joints for name in ("action", "action_1", "action_2", "target", "encoder_bias")},
+            **{"air_time": legs, "flight": legs, "foot_pos": (*legs, 3), "foot_vel": (*legs, 3)},
+            **{"clock": (), "friction": (), "added_mass": (), "com_shift": (3,)},
+            "action_delay": (),  # substeps
+            "start": (3,),
+            "asked": (2,),  # m, from the start to where the command led
+            "reward_sums": (len(self._rewards.names),),
+            **self.own_buffers,
+        }
+        flags = {"contact": legs, "landed": legs, "ended": (), "obs_delay": ()}
+        self._numbers = Buffers(numbers, self.num_worlds, self.device)
+        self._flags = Buffers(flags, self.num_worlds, self.device, torch.bool)
+        self._buffers = {**self._numbers, **self._flags}
+        self._nominal_friction = float(self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0])
+
+    def _make_terms(self) -> None:
         joints, legs = self.robot.spec.joint_names, self.robot.leg_names
         self.groups = ObservationGroups(
             self.config.observations,
@@ -139,6 +134,7 @@ class LeggedEnv(MujocoVecEnv):
                 "offset": self._gait.offsets[legs[0]],
                 "dead_band": self.command.config.dead_band,
                 "settle_s": self.command.config.settle_s,
+                **self._scan.parameters,
             },
             self._read(torch.arange(1, device=self.device)),
             {
@@ -213,12 +209,12 @@ class LeggedEnv(MujocoVecEnv):
         b = self._buffers
         b["clock"].add_(self._gait.frequency * self.dt).remainder_(1.0)
         touching = self._sensors[:, self._foot_sensors] > 0
-        self._landed.copy_(touching & ~b["contact"])
-        self._flight.copy_(b["air_time"]).add_(self.dt)
-        b["air_time"].copy_(self._flight).masked_fill_(touching, 0.0)
+        b["landed"].copy_(touching & ~b["contact"])
+        b["flight"].copy_(b["air_time"]).add_(self.dt)
+        b["air_time"].copy_(b["flight"]).masked_fill_(touching, 0.0)
         b["contact"].copy_(touching)
         feet = self._sites[:, self._foot_sites].float()
-        self._foot_vel.copy_(feet).sub_(b["foot_pos"]).div_(self.dt)
+        b["foot_vel"].copy_(feet).sub_(b["foot_pos"]).div_(self.dt)
         b["foot_pos"].copy_(feet)
         if self.ground.curriculum:
             b["asked"] += self.command.displacement(yaw(self._qpos[:, 3:7].float()))
@@ -226,10 +222,11 @@ class LeggedEnv(MujocoVecEnv):
 
     def _read(self, worlds: Tensor | None = None) -> LeggedState:
         """The state of these worlds, or of all."""
-        b, at = self._buffers, slice(None) if worlds is None else worlds
+        at = slice(None) if worlds is None else worlds
+        b = self._buffers if worlds is None else self._numbers.rows(worlds) | self._flags.rows(worlds)
         qpos, qvel = self._qpos[at].float(), self._qvel[at].float()
         joint_pos = qpos[:, 7:]
-        feet, phase = b["foot_pos"][at], leg_phase(b["clock"][at], self._offsets)
+        feet, phase = b["foot_pos"], leg_phase(b["clock"], self._offsets)
         sole = feet[..., 2] - self.robot.foot_radius - self.ground.height(feet[..., :2])
         body = self._sensors[at][:, self._body_sensors].float().sum(-1)
         return LeggedState(
@@ -239,29 +236,29 @@ class LeggedEnv(MujocoVecEnv):
             joint_vel=qvel[:, 6:],
             joint_offset=joint_pos - self._default,
             torque=self._force[at].float(),
-            action=b["action"][at],
-            action_1=b["action_1"][at],
-            action_2=b["action_2"][at],
+            action=b["action"],
+            action_1=b["action_1"],
+            action_2=b["action_2"],
             command=self.command.value[at],
             moving=self.command.moving[at],
             phase=phase,
             foot_height=sole,
-            foot_vel_w=self._foot_vel[at],
-            contact=b["contact"][at],
-            air_time=self._flight[at],
-            landed=self._landed[at],
+            foot_vel_w=b["foot_vel"],
+            contact=b["contact"],
+            air_time=b["flight"],
+            landed=b["landed"],
             body_contact=body,
-            encoder_bias=b["encoder_bias"][at],
-            friction=self._friction[at],
-            added_mass=self._added_mass[at],
-            com_shift=self._com_shift[at],
+            encoder_bias=b["encoder_bias"],
+            friction=b["friction"],
+            added_mass=b["added_mass"],
+            com_shift=b["com_shift"],
             height_scan=self._scan(qpos, self.ground.height, self.robot.spec.base_height),
         )
 
     def reward(self) -> Tensor:
         """The weighted terms, times the control period."""
         total, parts = self._rewards(self._state)
-        self._reward_sums += parts * self.dt
+        self._buffers["reward_sums"].add_(parts, alpha=self.dt)
         return total * self.dt
 
     def end_reward(self, terminated: Tensor) -> Tensor:
@@ -273,7 +270,7 @@ class LeggedEnv(MujocoVecEnv):
         ended = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         for term in self._ends.values():
             ended |= term(self._state)
-        self._ended.copy_(ended)
+        self._buffers["ended"].copy_(ended)
         return ended
 
     def cut_short(self) -> Tensor | None:
@@ -290,7 +287,7 @@ class LeggedEnv(MujocoVecEnv):
             self._state.lin_vel_b[pushed] = rotate_inverse(quat, lin_vel_w)
 
     def observe(self, worlds: Tensor | None = None) -> Obs:
-        """Groups of all worlds, or of these just after their reset; the policy's may be a period late."""
+        """Groups of all worlds, or of these just after their reset; what sensors say may be a period late."""
         if worlds is not None:
             obs = self.groups(self._read(worlds), self.generator)
             if self._previous_obs is not None:
@@ -299,7 +296,8 @@ class LeggedEnv(MujocoVecEnv):
         obs = self.groups(self._state, self.generator)
         if self._previous_obs is not None:
             now = obs["policy"]
-            obs["policy"] = torch.where(self._buffers["obs_delay"][:, None], self._previous_obs, now)
+            late = self._buffers["obs_delay"][:, None] & self.groups.sensed
+            obs["policy"] = torch.where(late, self._previous_obs, now)
             self._previous_obs.copy_(now)
         return obs
 
@@ -314,25 +312,24 @@ class LeggedEnv(MujocoVecEnv):
 
     def on_reset(self, worlds: Tensor) -> None:
         """Curriculum, randomisation, commands, delays; clear the buffers."""
-        b = self._buffers
         self._update_curriculum(worlds)
         self.randomizer.draw(worlds, self.generator)
-        self._remember_draws(worlds)
         self.command.reset(worlds, self.generator)
-        for name in ("action", "action_1", "action_2", "air_time", "swing_peak", "contact", "asked"):
-            b[name][worlds] = 0
-        self._reward_sums[worlds] = 0.0
-        self._foot_vel[worlds], self._landed[worlds], self._flight[worlds] = 0.0, False, 0.0
-        self._ended[worlds] = False
-        n = len(worlds)
-        b["target"][worlds] = self._default
-        b["clock"][worlds] = self.uniform(n, 0.0, 1.0)
-        b["encoder_bias"][worlds] = self.uniform(n, -self.config.encoder_bias, self.config.encoder_bias, len(self._low))
         self.pushes.draw(worlds, self.generator)
-        delay = self.uniform(n, *self._delay.action_s) / self.config.physics_dt
-        b["action_delay"][worlds] = delay.round().long()
-        late = self.uniform(n, *self._delay.observation_s) / self.dt
-        b["obs_delay"][worlds] = late.round() >= 1
+        numbers, flags = self._numbers.blank(len(worlds)), self._flags.blank(len(worlds))
+        numbers["target"].copy_(self._default)
+        self._draw(numbers["clock"], 0.0, 1.0)
+        self._draw(numbers["encoder_bias"], -self.config.encoder_bias, self.config.encoder_bias)
+        self._draw(numbers["action_delay"], *self._delay.action_s).div_(self.config.physics_dt).round_()
+        late = self._draw(torch.empty(len(worlds), device=self.device), *self._delay.observation_s)
+        flags["obs_delay"].copy_((late / self.dt).round() >= 1)
+        self._note_draws(numbers, worlds)
+        self._numbers.put(worlds, numbers)
+        self._flags.put(worlds, flags)
+
+    def _draw(self, out: Tensor, low: float, high: float) -> Tensor:
+        """Fill a tensor from U(low, high)."""
+        return out.uniform_(low, high, generator=self.generator) if high > low else out.fill_(low)
 
     def _update_curriculum(self, worlds: Tensor) -> None:
         if not self.ground.curriculum:
@@ -342,18 +339,20 @@ class LeggedEnv(MujocoVecEnv):
         walked = (self._qpos[worlds, :2].float() - b["start"][worlds, :2]).norm(dim=-1)
         counts = (asked > 0) & ~self.physics.failed()[worlds]  # a broken world is nowhere
         self.ground.update_levels(
-            worlds[counts], walked[counts], asked[counts], self._ended[worlds][counts], self.generator
+            worlds[counts], walked[counts], asked[counts], b["ended"][worlds][counts], self.generator
         )
 
-    def _remember_draws(self, worlds: Tensor) -> None:
+    def _note_draws(self, numbers: Buffers, worlds: Tensor) -> None:
+        """What the critic is told of the physics that these worlds drew."""
         samples = self.randomizer.samples
-        self._friction[worlds] = self._nominal_friction
-        if "foot_friction" in samples:
-            self._friction[worlds] = samples["foot_friction"][worlds, 0]
-        if "base_mass" in samples:
-            self._added_mass[worlds] = samples["base_mass"][worlds, 0]
-        if "base_com" in samples:
-            self._com_shift[worlds] = samples["base_com"][worlds]
+        numbers["friction"].fill_(self._nominal_friction)
+        for name, sample, size in (
+            ("friction", "foot_friction", 1),
+            ("added_mass", "base_mass", 1),
+            ("com_shift", "base_com", 3),
+        ):
+            if sample in samples:
+                numbers[name].view(-1, size).copy_(samples[sample][worlds])
 
     def _start(self, worlds: Tensor) -> None:
         super()._start(worlds)
@@ -364,17 +363,15 @@ class LeggedEnv(MujocoVecEnv):
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Each reward term's sum over the episode, and the curriculum's figures."""
-        sums = {f"reward/{name}": self._reward_sums[:, i] for i, name in enumerate(self._rewards.names)}
+        sums = {f"reward/{name}": self._buffers["reward_sums"][:, i] for i, name in enumerate(self._rewards.names)}
         return sums | self.ground.metrics
 
     def task_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {f"buffer/{name}": value.clone() for name, value in self._buffers.items()}
-        state |= {f"sample/{name}": value.clone() for name, value in self.randomizer.samples.items()}
         late = {} if self._previous_obs is None else {"obs": self._previous_obs.clone()}
         return {
-            "buffers": state,
-            "reward_sums": self._reward_sums.clone(),
-            "privileged": torch.cat([self._friction[:, None], self._added_mass[:, None], self._com_shift], -1),
+            "numbers": self._numbers.matrix.clone(),
+            "flags": self._flags.matrix.clone(),
+            "samples": {name: value.clone() for name, value in self.randomizer.samples.items()},
             "command": self.command.state_dict(),
             "ground": self.ground.state_dict(),
             "push_time": self.pushes.time_left.clone(),
@@ -382,15 +379,10 @@ class LeggedEnv(MujocoVecEnv):
         }
 
     def load_task_state(self, state: Mapping[str, Any]) -> None:
-        for name, value in self._buffers.items():
-            value.copy_(state["buffers"][f"buffer/{name}"])
+        self._numbers.matrix.copy_(state["numbers"])
+        self._flags.matrix.copy_(state["flags"])
         for name, value in self.randomizer.samples.items():
-            value.copy_(state["buffers"][f"sample/{name}"])
-        self._reward_sums.copy_(state["reward_sums"])
-        privileged = state["privileged"]
-        self._friction.copy_(privileged[:, 0])
-        self._added_mass.copy_(privileged[:, 1])
-        self._com_shift.copy_(privileged[:, 2:5])
+            value.copy_(state["samples"][name])
         self.command.load_state_dict(state["command"])
         self.ground.load_state_dict(state["ground"])
         self.pushes.time_left.copy_(state["push_time"])

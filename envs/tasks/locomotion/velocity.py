@@ -7,16 +7,12 @@ Success: the episode ran to its horizon without a fall.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...mdp.frames import from_yaw
-from ...mujoco.physics import Physics
-from ...mujoco.terrain import Ground
-from ...robots.robot import Robot
-from .config import LeggedConfig
 from .construct import construct
 from .legged import LeggedEnv
 
@@ -26,10 +22,10 @@ class VelocityEnv(LeggedEnv):
 
     initial_keys = ("position", "yaw", "velocity", "joint")
 
-    def __init__(self, config: LeggedConfig, robot: Robot, physics: Physics, ground: Ground, seed: int) -> None:
-        super().__init__(config, robot, physics, ground, seed)
-        # sums over the episode: |velocity error|, |yaw rate error|, peak heights of finished swings, their number
-        self._errors = torch.zeros(self.num_worlds, 4, device=self.device)
+    own_buffers: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "errors": (4,),  # sums: |velocity error|, |yaw rate error|, peak heights of finished swings, their number
+        "swing_peak": (4,),
+    }
 
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
         """Stance at the world's origin, with the half-ranges of ``config.initial``.
@@ -59,19 +55,15 @@ class VelocityEnv(LeggedEnv):
         points = xy[:, None] + torch.cartesian_prod(reach, reach)
         return self.ground.height(points).amax(-1)
 
-    def on_reset(self, worlds: Tensor) -> None:
-        super().on_reset(worlds)
-        self._errors[worlds] = 0.0
-
     def after_physics(self) -> None:
         """Accumulate the tracking errors of the episode."""
         super().after_physics()
-        s = self._state
-        self._errors[:, 0] += (s.lin_vel_b[:, :2] - s.command[:, :2]).norm(dim=-1)
-        self._errors[:, 1] += (s.ang_vel_b[:, 2] - s.command[:, 2]).abs()
+        s, errors = self._state, self._buffers["errors"]
+        errors[:, 0] += (s.lin_vel_b[:, :2] - s.command[:, :2]).norm(dim=-1)
+        errors[:, 1] += (s.ang_vel_b[:, 2] - s.command[:, 2]).abs()
         peak = self._buffers["swing_peak"]
-        self._errors[:, 2] += (peak * s.landed).sum(-1)
-        self._errors[:, 3] += s.landed.sum(-1)
+        errors[:, 2] += (peak * s.landed).sum(-1)
+        errors[:, 3] += s.landed.sum(-1)
         torch.maximum(peak, s.foot_height, out=peak)
         peak.masked_fill_(s.contact, 0.0)
 
@@ -81,22 +73,16 @@ class VelocityEnv(LeggedEnv):
         error_lin_vel: mean |v_xy - command| [m/s].  error_ang_vel: mean |yaw rate - command| [rad/s].
         swing_height: mean peak height of a foot between lift-off and touch-down [m]; NaN where no foot touched down.
         """
-        length, fell = self.episode_length.clamp_min(1), self._ended.float()
+        length, fell = self.episode_length.clamp_min(1), self._buffers["ended"].float()
+        errors = self._buffers["errors"]
         figures = {
-            "error_lin_vel": self._errors[:, 0] / length,
-            "error_ang_vel": self._errors[:, 1] / length,
-            "swing_height": self._errors[:, 2] / self._errors[:, 3],  # 0 / 0 is NaN: does not apply
+            "error_lin_vel": errors[:, 0] / length,
+            "error_ang_vel": errors[:, 1] / length,
+            "swing_height": errors[:, 2] / errors[:, 3],  # 0 / 0 is NaN: does not apply
             "fall": fell,
             "success": 1.0 - fell,
         }
         return figures | super().episode_metrics()
-
-    def task_state(self) -> dict[str, Any]:
-        return super().task_state() | {"errors": self._errors.clone()}
-
-    def load_task_state(self, state: Mapping[str, Any]) -> None:
-        super().load_task_state(state)
-        self._errors.copy_(state["errors"])
 
 
 def make(

@@ -7,8 +7,9 @@ import torch
 
 from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec, VecEnv
 from envs.mujoco import render
+from envs.mujoco.indices import span
 from envs.mujoco.physics import make_physics
-from envs.mujoco.vec_env import MujocoVecEnv, span
+from envs.mujoco.vec_env import MujocoVecEnv
 
 XML = """
 <mujoco>

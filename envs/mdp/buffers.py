@@ -1,0 +1,63 @@
+"""What an environment remembers of N worlds: named columns of one matrix.
+
+A world's reset is then one index operation instead of one a buffer, and so is reading a few worlds.
+Legend: N worlds; n of them; every buffer is (N, *shape).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+
+class Buffers(Mapping[str, Tensor]):
+    """``buffers[name]`` is a live view (N, *shape) of the columns that belong to ``name``; zero at first.
+
+    shapes: name -> shape of one world's value, () for a number.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        num_worlds: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.shapes = dict(shapes)
+        width = sum(math.prod(shape) for shape in self.shapes.values())
+        self.matrix = torch.zeros(num_worlds, width, dtype=dtype, device=device)
+        self._views = self._name(self.matrix)
+
+    def _name(self, matrix: Tensor) -> dict[str, Tensor]:
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        columns = matrix.split(sizes, dim=-1)
+        return {
+            name: part.unflatten(-1, shape) if shape else part[:, 0] for (name, shape), part in self._pairs(columns)
+        }
+
+    def _pairs(self, columns: tuple[Tensor, ...]) -> zip:
+        return zip(self.shapes.items(), columns, strict=True)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def rows(self, worlds: Tensor) -> dict[str, Tensor]:
+        """A copy of these worlds' values, name -> (n, *shape)."""
+        return self._name(self.matrix[worlds])
+
+    def blank(self, n: int) -> Buffers:
+        """n worlds of the same layout, all zero: fill them, then :meth:`put` them."""
+        return Buffers(self.shapes, n, self.matrix.device, self.matrix.dtype)
+
+    def put(self, worlds: Tensor, rows: Buffers) -> None:
+        """Replace every value of these worlds."""
+        self.matrix[worlds] = rows.matrix
