@@ -15,7 +15,17 @@ from .rollout import cleared
 from .statistics import mean_interval, wilson
 from .types import Obs, Policy, StepResult, VecEnv
 
-PROPORTIONS = ("success", "success_once", "success_at_end", "fall", "fell", "failure", "crash", "timeout")
+PROPORTIONS = (
+    "success",
+    "success_once",
+    "success_at_end",
+    "fall",
+    "fell",
+    "failure",
+    "physics_failure",
+    "crash",
+    "timeout",
+)
 """Metrics that are proportions, beside the task's success metric; others get an interval of their mean."""
 FAILURES = ("fall", "fell", "failure", "crash")
 """Proportions of which a crashed episode counts as 1."""

@@ -25,6 +25,7 @@ import policies
 from embodied import checkpoint as checkpoints
 from embodied import distributed, provenance
 from embodied.display import make_display
+from embodied.symmetry import MirrorImages
 from embodied.train import TrainConfig, TrainingDiverged, TrainResult, train
 from embodied.types import TaskSpec
 
@@ -182,6 +183,7 @@ def run(config: DictConfig) -> TrainResult:
         with user_errors():
             policy = policies.make(settings["policy"], env.spec)
             learner = TrainConfig.from_mapping({k: v for k, v in settings.items() if k in LEARNER})
+            MirrorImages.of(policy, env.spec.symmetry, learner.algo.symmetry)  # fails before a folder is made
         run_dir = _open_run(config, settings)
         source = checkpoints.latest(run_dir) if config.resume else None
         _check_unfinished(source, learner.total_steps)

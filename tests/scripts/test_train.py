@@ -118,3 +118,9 @@ def test_a_sweep_with_a_mistake_does_not_start(tmp_path: Path, capsys: pytest.Ca
 def test_complaints_about_what_is_built(tmp_path: Path, argument: str, part: str, capsys) -> None:
     assert part in error(capsys, *TINY, argument, f"run_dir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_with_memory_cannot_learn_from_mirror_images(tmp_path: Path, capsys) -> None:
+    message = error(capsys, "task=go2_velocity", "policy=gru", "num_worlds=2", f"run_dir={tmp_path / 'run'}")
+    assert "algo.symmetry=mix needs a policy without memory; use algo.symmetry=none" in message
+    assert not (tmp_path / "run").exists()
