@@ -148,7 +148,7 @@ def _command_rows(player: Player) -> list[tuple[str, str, float, float | None, f
     """(name, unit, asked, measured, full scale) of each command."""
     measured = player.measured
     return [
-        (*in_words(name), value, measured.get(name), max(map(abs, player.spec.command[name])))
+        (*in_words(name), value, measured.get(name), max(map(abs, player.spec.command[name])) or 1.0)
         for name, value in player.command.items()
     ]
 

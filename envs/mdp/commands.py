@@ -40,8 +40,13 @@ class CommandConfig:
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        """name -> (low, high), for the task's spec."""
+        """name -> (low, high)."""
         return {name: tuple(getattr(self, name)) for name in ("lin_vel_x", "lin_vel_y", "ang_vel_z")}
+
+    @property
+    def choices(self) -> dict[str, tuple[float, float]]:
+        """The limits, for the task's spec; empty where there is nothing to ask for, as in getting up."""
+        return self.limits if any(low < high for low, high in self.limits.values()) else {}
 
 
 class VelocityCommand:

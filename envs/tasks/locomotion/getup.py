@@ -1,6 +1,7 @@
 """Getting up: from any pose on the ground to a steady stance.
 
-Start: a uniformly random orientation and joint pose, dropped from a small height. There is no early end.
+Start: a uniformly random orientation and joint pose, dropped from a small height and limp for a while, so that the
+robot lies as it fell when the policy takes over. There is no early end.
 Success: at the horizon the base has been upright, high and at rest for ``HOLD`` seconds.
 """
 
@@ -23,15 +24,15 @@ HOLD = 0.5
 class GetupEnv(LeggedEnv):
     """N robots that get up; see :class:`LeggedEnv`."""
 
-    initial_keys = ("height", "velocity", "fallen")
+    initial_keys = ("height", "velocity", "fallen", "limp")
 
-    own_buffers: ClassVar[Mapping[str, tuple[int, ...]]] = {"upright_time": (), "first_up": ()}  # s
+    own_buffers: ClassVar[Mapping[str, tuple[int, ...]]] = {"upright_time": (), "first_up": (), "limp": ()}  # s
 
     def initial_state(self, worlds: Tensor) -> tuple[Tensor, Tensor]:
         """A random orientation and pose, dropped.
 
         height: m of the base above the ground.  fallen: share of such starts, the others stand.  velocity: half-range,
-        m/s and rad/s.
+        m/s and rad/s.  limp: seconds for which the motors of a fallen robot only damp.
         """
         n, spread = len(worlds), self.config.initial
         position = self.ground.origin(worlds)
@@ -42,10 +43,16 @@ class GetupEnv(LeggedEnv):
         quat = torch.where(level, normals.new_tensor([1.0, 0.0, 0.0, 0.0]), random_rotation(normals))
         joints = self._low + (self._high - self._low) * self.uniform(n, 0.0, 1.0, len(self._low))
         joints = torch.where(level, self._default, joints)
+        self._buffers["limp"][worlds] = torch.where(level[:, 0], 0.0, spread.get("limp", 0.0))
         speed = spread.get("velocity", 0.0)
         qvel = torch.zeros(n, self.physics.model.nv, device=self.device)
         qvel[:, :6] = self.uniform(n, -speed, speed, 6)
         return torch.cat([position, quat, joints], -1), qvel
+
+    def joint_targets(self) -> Tensor:
+        """Those of the policy; a limp robot's are where its joints are."""
+        limp = self.episode_length * self.dt < self._buffers["limp"] - self.dt / 2
+        return torch.where(limp[:, None], self._qpos[:, 7:].float(), super().joint_targets())
 
     def on_reset(self, worlds: Tensor) -> None:
         super().on_reset(worlds)

@@ -170,7 +170,7 @@ class LeggedEnv(MujocoVecEnv):
             obs=self.groups.groups,
             action=action,
             success_metric="success",
-            command=self.command.config.limits,
+            command=self.command.config.choices,
             robot=spec,
             symmetry=self.groups.symmetry(self.robot.joint_mirror) if self._gait_mirror else None,
         )
@@ -184,13 +184,17 @@ class LeggedEnv(MujocoVecEnv):
         b["action_1"].copy_(b["action"])
         limit = self.config.action_limit
         b["action"].copy_(action if limit is None else action.clamp(-limit, limit))
-        target = torch.clamp(self._default + self.config.action_scale * b["action"], self._low, self._high)
+        target = self.joint_targets()
         if self._delay.action_s[1] <= 0:
             self._ctrl.copy_(target)
             self.physics.step(self.substeps)
         else:
             self._delayed_step(b["target"], target)
         b["target"].copy_(target)
+
+    def joint_targets(self) -> Tensor:
+        """Where the action at hand sends the joints, (N, J) rad."""
+        return torch.clamp(self._default + self.config.action_scale * self._buffers["action"], self._low, self._high)
 
     def _delayed_step(self, before: Tensor, target: Tensor) -> None:
         """The old target for the world's first ``action_delay`` substeps, then the new one."""

@@ -59,3 +59,17 @@ def test_time_to_stand_is_when_the_stance_was_first_held():
 def test_there_is_no_command_to_see(group):
     env = make(1)
     assert "command" not in {term.name for term in env.spec.obs[group].terms}
+
+
+def test_a_fallen_robot_is_limp_at_first_whatever_the_policy_says():
+    env = make(8, initial={"height": 0.5, "fallen": 1.0, "limp": 0.1})
+    env.reset(seed=0)
+    for step in range(7):
+        before = env.physics.field("qpos")[:, 7:].clone()
+        env.step(zeros(env) + 0.3)
+        limp = torch.isclose(env.physics.field("ctrl"), before, atol=1e-6).all()
+        assert bool(limp) == (step < 5)
+
+
+def test_a_task_without_commands_offers_none():
+    assert make(1).spec.command == {}
