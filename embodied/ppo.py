@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017) for any policy that states a likelihood.
 
 It follows rsl_rl's recipe for locomotion (adaptive learning rate, actor and critic clipped apart) and departs from it
-where ``DESIGN.md`` says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate adapts to the sample
+where ``ARCHITECTURE.md`` (section 4) says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate adapts to the sample
 KL, statistics cover active rows of all ranks, likelihoods may have several factors.
 
 Legend: B decisions; F likelihood factors of a decision.

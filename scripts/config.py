@@ -6,6 +6,7 @@ A command's settings are a dataclass (defaults, types, meaning), registered with
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, ValidationError
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from .overrides import CONFIGS as CONFIGS
 from .overrides import ROOT as ROOT
@@ -112,8 +113,9 @@ def _translated(command: str, chosen: Iterable[Override], given: Iterable[Overri
     except MissingConfigException as error:
         raise UserError(_choice_message(error)) from error
     except ConfigCompositionException as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-        raise UserError(_value_message(cause, given) if cause else first_line(error)) from error
+        cause = error.__cause__ or error.__context__
+        known = isinstance(cause, OmegaConfBaseException)
+        raise UserError(_value_message(cause, given) if known else first_line(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(first_line(error)) from error
 
@@ -137,6 +139,9 @@ def _value_message(error: Exception, given: Iterable[Override] = ()) -> str:
     """``seed='abc' is not a whole number`` from what OmegaConf says."""
     key = str(getattr(error, "full_key", "") or "")
     text = first_line(error)
+    if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
+        names = [field.name for field in dataclasses.fields(error.object_type)]
+        return f"unknown key {key!r}; {nearest(key.rpartition('.')[2], names, 'known keys')}"
     if not isinstance(error, ValidationError):
         return text
     expected = next((words for name, words in _TYPES.items() if name in text), None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,13 @@ def test_hydra_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("path", sorted((CONFIGS / "task").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_task_composes(path: Path) -> None:
     assert typed(RunConfig, composed(f"task={path.stem}")).total_steps > 0
+
+
+def test_a_misspelt_key_of_a_recipe_is_named_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = CONFIGS / "recipe" / "hopper.yaml"
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    (configs / "recipe" / "hopper.yaml").write_text(recipe.read_text() + "  clip_rnge: 0.1\n")
+    monkeypatch.setattr("scripts.config.CONFIGS", configs)
+    with pytest.raises(UserError, match=r"unknown key 'algo.clip_rnge'; did you mean 'clip_range'"):
+        composed("task=hopper")
