@@ -2,7 +2,8 @@
 
     python -m scripts.results hopper runs/hopper/seed0 runs/hopper/seed1 runs/hopper/seed2
 
-Each run folder has to hold ``evaluation.json`` (``embodied evaluate``). Curves are thinned to 100 points.
+Each run folder has to hold ``evaluation.json`` (``embodied evaluate``). Curves are thinned to 100 points. Seeds that the
+file already has stay in it unless they are given anew.
 """
 
 from __future__ import annotations
@@ -37,11 +38,19 @@ def main(argv: Sequence[str]) -> int:
         return 2
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    result = summarise([read_run(run) for run in runs])
+    result = summarise(_merged(folder / "results.json", [read_run(run) for run in runs]))
     (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot(result, folder / "curves.svg", name)
     print(folder)
     return 0
+
+
+def _merged(path: Path, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These runs and those of other seeds that the file has, by seed."""
+    before = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    new = {run["made_by"].get("seed") for run in runs}
+    kept = [run for run in before if run["made_by"].get("seed") not in new]
+    return sorted([*kept, *runs], key=lambda run: run["made_by"].get("seed") or 0)
 
 
 def read_run(run: Path) -> dict[str, Any]:

@@ -46,3 +46,15 @@ def test_a_run_without_evaluation_is_named(runs, capsys):
     (runs[0] / "evaluation.json").unlink()
     assert results.main(["toy", *map(str, runs)]) == 2
     assert "seed0" in capsys.readouterr().err
+
+
+def test_a_later_seed_joins_the_ones_that_are_there_and_replaces_its_own(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    assert results.main(["toy", str(runs[1])]) == 0 and results.main(["toy", str(runs[0])]) == 0
+    path = tmp_path / "results" / "toy" / "results.json"
+    assert [run["made_by"]["seed"] for run in json.loads(path.read_text())["runs"]] == [0, 1]
+    evaluation = json.loads((runs[1] / "evaluation.json").read_text())
+    evaluation["metrics"]["return"]["mean"] = 10.0
+    (runs[1] / "evaluation.json").write_text(json.dumps(evaluation))
+    assert results.main(["toy", str(runs[1])]) == 0
+    assert json.loads(path.read_text())["over_seeds"]["return"] == {"mean": 5.5, "min": 1.0, "max": 10.0, "seeds": 2}
