@@ -2,8 +2,8 @@
 
     python -m scripts.results hopper runs/hopper/seed0 runs/hopper/seed1 runs/hopper/seed2
 
-Each run folder has to hold ``evaluation.json`` (``embodied evaluate``). Curves are thinned to 100 points. Seeds that the
-file already has stay in it unless they are given anew.
+Each run folder has to hold ``evaluation.json`` (``embodied evaluate``). Curves are thinned to 100 points. Seeds that
+the file already has stay in it unless they are given anew.
 """
 
 from __future__ import annotations
