@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,11 +25,12 @@ FIXED_MIRRORS = {
 
 
 class ObservationGroups:
-    """The groups of a task: ``{group: {term: {noise: half-width, parameter: value, ...}}}``; null leaves a term out.
+    """The groups of a task: ``{group: {term: {noise: half-width}}}``; null leaves a term out.
 
     example: any state of the task, from which the sizes are read.
     mirrors: how a reflection acts on ``joint``, ``leg``, ``scan`` and ``gait`` terms.
     names: element names for ``joint`` and ``leg`` terms.
+    given: what the terms' parameters are in this task; a configuration cannot change what a term is computed from.
     """
 
     def __init__(
@@ -89,8 +91,8 @@ def _build(
     example: LeggedState,
     names: Mapping[str, tuple[str, ...]],
 ) -> tuple[Callable[[LeggedState], Tensor], ObsTerm]:
-    parameters = {key: value for key, value in options.items() if key != "noise"}
-    function = bind(observations, name, parameters, given)
+    function = bind(observations, name, {}, given)
+    noise = _noise(name, options)
     source = getattr(observations, name)
     info = source.info
     if group == "policy" and not info.measured:
@@ -101,12 +103,25 @@ def _build(
         size=function(example).shape[-1],
         unit=info.unit,
         frame=info.frame,
-        noise=float(options.get("noise", 0.0)),
+        noise=noise,
         names=names.get(info.mirror, ()),
         description=(source.__doc__ or "").strip().rstrip("."),
-        parameters={key: parameters.get(key, given.get(key)) for key in asked},
+        parameters={key: given[key] for key in asked},
     )
     return function, spec
+
+
+def _noise(name: str, options: Any) -> float:
+    """The half-width that a term's options ask for, in the term's unit."""
+    if not isinstance(options, Mapping):
+        raise ValueError(f"observation term {name!r} takes options, got {options!r}: write `{name}: {{noise: 0.1}}`")
+    for key in options:
+        if key != "noise":
+            raise ValueError(f"unknown option {key!r} of observation term {name!r}; {nearest(key, ['noise'])}")
+    noise = options.get("noise", 0.0)
+    if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0.0 <= noise < math.inf:
+        raise ValueError(f"noise of observation term {name!r} is a half-width of at least 0, got {noise!r}")
+    return float(noise)
 
 
 def _mirror(spec: ObsTerm, mirrors: Mapping[str, Mirror]) -> Mirror:
@@ -119,7 +134,9 @@ def _mirror(spec: ObsTerm, mirrors: Mapping[str, Mirror]) -> Mirror:
     if kind == "none":
         return Mirror(tuple(range(spec.size)), (1.0,) * spec.size)
     if kind not in FIXED_MIRRORS:
-        raise ValueError(f"unknown mirror {kind!r} of term {spec.name!r}; {nearest(kind, [*FIXED_MIRRORS, *mirrors])}")
+        raise ValueError(
+            f"unknown mirror {kind!r} of term {spec.name!r}; {nearest(kind, ['none', *FIXED_MIRRORS, *mirrors])}"
+        )
     return Mirror(tuple(range(spec.size)), FIXED_MIRRORS[kind])
 
 

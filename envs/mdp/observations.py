@@ -1,6 +1,6 @@
 """Observation terms of legged locomotion: pure functions of :class:`LeggedState`, returning (n, k).
 
-``@term`` says what a term is to a robot and to a mirror: unit, frame, and how a left-right reflection acts on it.
+``@_term`` says what a term is to a robot and to a mirror: unit, frame, and how a left-right reflection acts on it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TermInfo:
     sensed: bool = True
 
 
-def term(
+def _term(
     unit: str, frame: str, mirror: str, measured: bool = True, sensed: bool = True
 ) -> Callable[[Callable], Callable]:
     """Attach :class:`TermInfo` to an observation function.
@@ -45,43 +45,43 @@ def term(
     return attach
 
 
-@term("rad/s", "base", "axial")
+@_term("rad/s", "base", "axial")
 def base_ang_vel(s: LeggedState) -> Tensor:
     """Angular velocity (gyroscope)."""
     return s.ang_vel_b
 
 
-@term("1", "base", "polar")
+@_term("1", "base", "polar")
 def projected_gravity(s: LeggedState) -> Tensor:
     """Unit gravity direction."""
     return s.gravity_b
 
 
-@term("m/s, m/s, rad/s", "base", "planar_command", sensed=False)
+@_term("m/s, m/s, rad/s", "base", "planar_command", sensed=False)
 def command(s: LeggedState) -> Tensor:
     """Commanded forward and left velocity and yaw rate."""
     return s.command
 
 
-@term("rad", "joint", "joint")
+@_term("rad", "joint", "joint")
 def joint_pos(s: LeggedState) -> Tensor:
     """Measured joint position less the default."""
     return s.joint_offset + s.encoder_bias
 
 
-@term("rad/s", "joint", "joint")
+@_term("rad/s", "joint", "joint")
 def joint_vel(s: LeggedState) -> Tensor:
     """Joint velocity."""
     return s.joint_vel
 
 
-@term("1", "joint", "joint", sensed=False)
+@_term("1", "joint", "joint", sensed=False)
 def last_action(s: LeggedState) -> Tensor:
     """The policy's previous output."""
     return s.action
 
 
-@term("1", "-", "gait", sensed=False)
+@_term("1", "-", "gait", sensed=False)
 def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float, settle_s: float) -> Tensor:
     """(sin, cos) of the first leg's phase; (0, 0) once the command's norm was below ``dead_band`` for ``settle_s``."""
     # The parameters go into the task's spec: from them the robot's runtime computes the same term.
@@ -89,62 +89,62 @@ def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float
     return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * s.moving[:, None]
 
 
-@term("m", "heading", "scan")
+@_term("m", "heading", "scan")
 def height_scan(s: LeggedState, half_x: float, half_y: float, spacing: float) -> Tensor:
     """Base height above the ground at a grid of points around the base (x-major), less the nominal height."""
     # The parameters go into the task's spec: half extents and spacing of the grid [m].
     return s.height_scan
 
 
-@term("m/s", "base", "polar", measured=False)
+@_term("m/s", "base", "polar", measured=False)
 def base_lin_vel(s: LeggedState) -> Tensor:
     """Linear velocity; no quadruped measures it, so it is for the critic."""
     return s.lin_vel_b
 
 
-@term("m", "world", "none", measured=False)
+@_term("m", "world", "none", measured=False)
 def base_height(s: LeggedState) -> Tensor:
     """Height of the base above the ground."""
     return s.base_height[:, None]
 
 
-@term("1", "-", "leg", measured=False)
+@_term("1", "-", "leg", measured=False)
 def foot_contact(s: LeggedState) -> Tensor:
     """1 where a foot touches something."""
     return s.contact.float()
 
 
-@term("m", "world", "leg", measured=False)
+@_term("m", "world", "leg", measured=False)
 def foot_height(s: LeggedState) -> Tensor:
     """Height of the soles above the ground."""
     return s.foot_height
 
 
-@term("s", "-", "leg", measured=False)
+@_term("s", "-", "leg", measured=False)
 def foot_air_time(s: LeggedState) -> Tensor:
     """Time since the feet left the ground."""
     return s.air_time
 
 
-@term("N m", "joint", "joint", measured=False)
+@_term("N m", "joint", "joint", measured=False)
 def torque(s: LeggedState) -> Tensor:
     """Joint torques."""
     return s.torque
 
 
-@term("1", "-", "none", measured=False)
+@_term("1", "-", "none", measured=False)
 def friction(s: LeggedState) -> Tensor:
     """Sliding friction of the feet."""
     return s.friction[:, None]
 
 
-@term("kg", "-", "none", measured=False)
+@_term("kg", "-", "none", measured=False)
 def added_mass(s: LeggedState) -> Tensor:
     """Mass added to the base."""
     return s.added_mass[:, None]
 
 
-@term("m", "base", "polar", measured=False)
+@_term("m", "base", "polar", measured=False)
 def com_shift(s: LeggedState) -> Tensor:
     """Shift of the base's centre of mass."""
     return s.com_shift
