@@ -23,7 +23,7 @@ from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
 from .rollout import Carry, Rollout, collect
 from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
-from .types import Policy, VecEnv
+from .types import Policy, Scheduled, VecEnv
 
 Record = dict[str, Any]
 """One log record: step, iteration, seconds, steps_per_second, collect_seconds, update_seconds, and every figure."""
@@ -117,10 +117,13 @@ class Trainer:
             self.start()
         elif self.config.algo.advantage == "group_relative":  # whole episodes from common starts
             self.carry = Carry.start(self.env, self.policy, self.env.reset())
+        progress = self.env_steps / self.config.total_steps
+        if isinstance(self.policy, Scheduled):
+            self.policy.set_progress(progress)
         carry = cast(Carry, self.carry)
         self.carry = collect(self.env, self.policy, self.rollout, carry, self.normalizer, self.episodes)
         collected = time.perf_counter()
-        figures = self.ppo.update(self.rollout, self.env_steps / self.config.total_steps)
+        figures = self.ppo.update(self.rollout, progress)
         if self.normalizer is not None:
             self.normalizer.commit()
         end = time.perf_counter()

@@ -99,6 +99,14 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Scheduled(Protocol):
+    """A policy that changes with the progress of training, e.g. whose exploration noise decays."""
+
+    def set_progress(self, fraction: float) -> None:
+        """Told before every rollout: ``fraction`` in [0, 1] of the environment steps is done."""
+
+
+@runtime_checkable
 class VecEnv(Protocol):
     """B rows of one task, all tensors on ``device``."""
 

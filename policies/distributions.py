@@ -24,6 +24,26 @@ def gaussian_entropy(std: Tensor) -> Tensor:
     return (std.log() + 0.5 + _HALF_LOG_2PI).sum()
 
 
+REDUCTIONS = ("sum", "mean")
+"""How log-densities of a chunk's elements become one number. ``sum`` is the likelihood of the chunk; ``mean`` its
+H * A-th root, which makes a clip range mean the same for every chunk length."""
+
+
+def reduce_elements(x: Tensor, reduction: str) -> Tensor:
+    """Sum or mean over a chunk: (..., H, A) -> (...)."""
+    return x.sum((-2, -1)) if reduction == "sum" else x.mean((-2, -1))
+
+
+def gaussian_log_density(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density of each element, for any deviation that broadcasts: (..., H, A)."""
+    return -0.5 * ((x - mean) / std).square() - std.log() - _HALF_LOG_2PI
+
+
+def gaussian_element_entropy(std: Tensor) -> Tensor:
+    """Entropy in nats of each element, of std's shape."""
+    return std.log() + 0.5 + _HALF_LOG_2PI
+
+
 class StateIndependentStd(nn.Module):
     """A learnt standard deviation per action element, ``min_std + exp(parameter)``: never below, never stuck.
 

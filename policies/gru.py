@@ -118,6 +118,10 @@ class GRUPolicy(nn.Module):
         value = self.critic(flat(obs[self.critic_group], 2)).squeeze(-1)
         return Evaluation(log_prob, gaussian_entropy(std).expand_as(log_prob), value)
 
+    def imitation_loss(self, obs: Obs, action: Tensor) -> Tensor:
+        """Refused: demonstrations are learnt one decision at a time, a memory from sequences."""
+        raise ValueError("policy.kind=gru cannot learn by imitation: its memory needs sequences; use policy.kind=mlp")
+
     def actor_parameters(self) -> Iterator[nn.Parameter]:
         """What the policy gradient trains."""
         yield from self.cell.parameters()

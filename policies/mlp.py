@@ -5,7 +5,7 @@ Legend: B rows; H action chunk; A action size; F = 1 likelihood factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from embodied.configuration import choice
 from embodied.types import Decision, Evaluation, Obs, TaskSpec
 
-from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
+from .distributions import REDUCTIONS, StateIndependentStd, gaussian_entropy, gaussian_log_prob
 from .networks import ACTIVATIONS, INITS, flat, mlp
+from .pretrained import load_parts
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class MLPConfig:
 
     activation: elu, relu, tanh, silu or gelu.  init: orthogonal or default (of torch).
     init_std, min_std: standard deviation of the action, in policy units.
+    logprob_reduction: log-probabilities are the ``sum`` or the ``mean`` over the H x A elements of a chunk.
     """
 
     hidden: tuple[int, ...] = (128, 128, 64)
@@ -33,8 +35,10 @@ class MLPConfig:
     init: str = "orthogonal"
     init_std: float = 1.0
     min_std: float = 0.0
+    logprob_reduction: str = "sum"
 
     def __post_init__(self) -> None:
+        choice("policy.logprob_reduction", self.logprob_reduction, REDUCTIONS)
         choice("policy.activation", self.activation, list(ACTIVATIONS))
         choice("policy.init", self.init, INITS)
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -52,6 +56,7 @@ class MLPPolicy(nn.Module):
         super().__init__()
         config = config or MLPConfig()
         self.chunk = (spec.action.chunk, spec.action.size)
+        self.share = 1.0 if config.logprob_reduction == "sum" else 1 / (self.chunk[0] * self.chunk[1])
         self.critic_group = "critic" if "critic" in spec.obs else "policy"
         style = config.activation, config.init
         self.actor = mlp(group_size(spec, "policy"), config.hidden, self.chunk[0] * self.chunk[1], *style, 0.01)
@@ -76,13 +81,29 @@ class MLPPolicy(nn.Module):
         """Draw actions (B, H, A), or take the most likely ones."""
         mean, std = self.mean(obs), self.std()
         action = mean if deterministic else mean + std * torch.randn_like(mean)
-        return Decision(action, gaussian_log_prob(action, mean, std).unsqueeze(-1), self.value(obs))
+        return Decision(action, self._log_prob(action, mean, std), self.value(obs))
+
+    def _log_prob(self, action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """(B, 1)."""
+        return self.share * gaussian_log_prob(action, mean, std).unsqueeze(-1)
 
     def evaluate_actions(self, obs: Obs, action: Tensor, trace: dict[str, Tensor]) -> Evaluation:
         """Likelihood of actions (B, H, A) taken before."""
         std = self.std()
-        log_prob = gaussian_log_prob(action, self.mean(obs), std).unsqueeze(-1)
-        return Evaluation(log_prob, gaussian_entropy(std).expand_as(log_prob), self.value(obs))
+        log_prob = self._log_prob(action, self.mean(obs), std)
+        return Evaluation(log_prob, (self.share * gaussian_entropy(std)).expand_as(log_prob), self.value(obs))
+
+    def imitation_loss(self, obs: Obs, action: Tensor) -> Tensor:
+        """Mean squared error (B,) of the most likely chunk against demonstrated ones (B, H, A)."""
+        return (self.mean(obs) - action).square().mean((-2, -1))
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Take the actor of another policy's ``state_dict()``, without its deviation and critic.
+
+        Raises:
+            ValueError: the actors differ; the message says where.
+        """
+        load_parts(self, state, ("actor",))
 
     def actor_parameters(self) -> Iterator[nn.Parameter]:
         """What the policy gradient trains."""

@@ -9,7 +9,16 @@ from typing import Any
 from embodied.configuration import choice, from_mapping
 from embodied.types import Policy, TaskSpec
 
-KINDS = {"mlp": ("policies.mlp", "MLPPolicy", "MLPConfig"), "gru": ("policies.gru", "GRUPolicy", "GRUConfig")}
+KINDS = {
+    "mlp": ("policies.mlp", "MLPPolicy", "MLPConfig"),
+    "gru": ("policies.gru", "GRUPolicy", "GRUConfig"),
+    "ncdpo": ("policies.generative.ncdpo", "NCDPOPolicy", "NCDPOConfig"),
+    "dppo": ("policies.generative.dppo", "DPPOPolicy", "DPPOConfig"),
+    "reinflow": ("policies.generative.reinflow", "ReinFlowPolicy", "ReinFlowConfig"),
+    "flow_sde": ("policies.generative.flow_sde", "FlowSDEPolicy", "FlowSDEConfig"),
+    "fpo": ("policies.generative.fpo", "FPOPolicy", "FPOConfig"),
+    "residual": ("policies.generative.residual", "ResidualPolicy", "ResidualConfig"),
+}
 """kind -> (module, policy class, configuration dataclass); the class takes (spec, configuration)."""
 
 

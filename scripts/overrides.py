@@ -18,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-OPTIONAL = ("recipe",)
-"""Groups that may be left out: ``~recipe`` trains with the general defaults instead of what was tuned for the task."""
+OPTIONAL = ("recipe", "policy_recipe")
+"""Groups that may be left out: ``~recipe`` trains with the general defaults instead of what was tuned for the task, or
+for a policy on it (``~policy_recipe`` leaves out the latter alone)."""
 
 
 class UserError(Exception):
@@ -35,7 +36,8 @@ def parse(argv: Sequence[str]) -> list[Override]:
     Raises:
         UserError: something that is no override; the message says how to write it.
     """
-    return [_parse_one(argument) for argument in argv]
+    both = ["~policy_recipe"] if "~recipe" in argv and "~policy_recipe" not in argv else []
+    return [_parse_one(argument) for argument in [*argv, *both]]
 
 
 def _parse_one(argument: str) -> Override:

@@ -21,6 +21,58 @@ POLICIES: dict[str, dict[str, Any]] = {
     "gru": {"kind": "gru", "memory_size": 12, "hidden": [16], "critic_hidden": [16]},
 }
 
+SMALL: dict[str, Any] = {
+    "critic_hidden": [16],
+    "mlp": {"hidden": [16, 16], "time_size": 4},
+    "unet": {"channels": [8, 16], "groups": 4, "kernel_size": 3, "time_size": 4},
+    "transformer": {"width": 8, "depth": 1, "heads": 2, "time_size": 4},
+    "diffusion": {"train_steps": 4, "schedule": "cosine"},
+    "flow": {"steps": 3, "clip": 2.0},
+    "shortcut": {"steps": 2, "finest": 4},
+    "mean_flow": {"steps": 1},
+}
+RULES: dict[str, dict[str, Any]] = {
+    "ncdpo": {"kind": "ncdpo", "checkpoint_steps": True},
+    "dppo": {"kind": "dppo", "finetune_steps": 1},
+    "reinflow": {"kind": "reinflow"},
+    "flow_sde": {"kind": "flow_sde"},
+    "fpo": {"kind": "fpo", "samples": 3},
+    "residual": {"kind": "residual"},
+}
+PROCESSES = ("diffusion", "flow", "shortcut", "mean_flow")
+NETWORKS = ("mlp", "unet", "transformer")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ncdpo-ddim": {"kind": "ncdpo", "diffusion": {"train_steps": 6, "steps": 3, "eta": 0.0, "prediction": "x0"}},
+    "ncdpo-one-step": {
+        "kind": "ncdpo",
+        "network": "unet",
+        "diffusion": {"train_steps": 4, "steps": 1, "prediction": "v"},
+    },
+    "dppo-last-step": {"kind": "dppo", "finetune_steps": 1, "diffusion": {"train_steps": 4, "prediction": "v"}},
+    "dppo-all-steps": {
+        "kind": "dppo",
+        "logprob_reduction": "sum",
+        "diffusion": {"train_steps": 6, "schedule": "linear"},
+    },
+    "dppo-one-of-one": {"kind": "dppo", "diffusion": {"train_steps": 1}},
+    "reinflow": {"kind": "reinflow", "network": "transformer"},
+    "reinflow-one-step": {"kind": "reinflow", "flow": {"steps": 1}, "logprob_reduction": "sum"},
+    "reinflow-two-times": {"kind": "reinflow", "process": "shortcut"},
+    "flow-sde": {"kind": "flow_sde"},
+    "fpo": {"kind": "fpo", "samples": 3},
+    "fpo-one-sample": {"kind": "fpo", "samples": 1, "logprob_reduction": "mean", "process": "mean_flow"},
+    "residual": {"kind": "residual", "base_chunk": 4},
+}
+POLICIES |= {name: SMALL | extra for name, extra in VARIANTS.items()}
+GENERATIVE = {
+    f"{rule}-{network}-{process}": SMALL | extra | {"network": network, "process": process}
+    for rule, extra in RULES.items()
+    for network in NETWORKS
+    for process in PROCESSES
+    if not (rule == "flow_sde" and process == "diffusion")
+}
+"""Every rule with every network and process."""
+
 SPEC = TaskSpec(
     name="chunked",
     control_dt=0.1,
@@ -43,7 +95,7 @@ def disturbed(policy: Policy) -> Policy:
     """The policy away from its initial weights, where an output near zero would hide mistakes."""
     with torch.no_grad():
         for parameter in policy.parameters():  # type: ignore[attr-defined]
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter))
     return policy
 
 
@@ -53,7 +105,7 @@ def test_it_fulfils_the_protocol_and_its_shapes(config: dict[str, Any]) -> None:
     factors = len(policy.factor_weight)
     assert policy.factor_clip.shape == (factors,)
     memory = policy.initial_memory(6)
-    assert bool(memory) == policy.recurrent
+    assert memory or not policy.recurrent
     decision = policy.act(obs_of(6), memory)
     assert decision.action.shape == (6, 2, 3)
     assert decision.log_prob.shape == (6, factors)
@@ -96,12 +148,47 @@ def test_the_first_ratio_is_one_for_every_decision(config: dict[str, Any]) -> No
     assert seen == 13 * 8
 
 
+@pytest.mark.parametrize("name", [*VARIANTS, *GENERATIVE])
+def test_in_double_precision_the_first_ratio_is_one_within_a_millionth(name: str) -> None:
+    policy: Any = disturbed(policies.make((POLICIES | GENERATIVE)[name], SPEC)).double()  # type: ignore[attr-defined]
+    obs, order = obs_of(24), torch.randperm(24)[:15]
+    decision = policy.act(obs, policy.initial_memory(24))
+    part = {key: x[order] for key, x in obs.items()}
+    trace = {key: x[order] for key, x in decision.trace.items()}
+    evaluation = policy.evaluate_actions(part, decision.action[order], trace)
+    assert evaluation.log_prob.dtype == torch.float64
+    assert ((evaluation.log_prob - decision.log_prob[order]).exp() - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_rows_are_independent_so_that_several_agents_can_share_a_policy(name: str) -> None:
+    policy: Any = disturbed(policies.make(POLICIES[name], SPEC)).double()  # type: ignore[attr-defined]
+    worlds, agents = 3, 4
+    obs = obs_of(worlds * agents)
+    decision = policy.act(obs, policy.initial_memory(worlds * agents))
+    assert decision.action.shape == (worlds * agents, 2, 3)
+    whole = policy.evaluate_actions(obs, decision.action, decision.trace).log_prob
+    for agent in range(agents):
+        rows = torch.arange(worlds) * agents + agent
+        own, trace = ({key: x[rows] for key, x in parts.items()} for parts in (obs, decision.trace))
+        torch.testing.assert_close(policy.evaluate_actions(own, decision.action[rows], trace).log_prob, whole[rows])
+
+
+def test_judging_a_decision_changes_nothing_and_repeats_exactly(config: dict[str, Any]) -> None:
+    policy, rollout = collected(config)
+    (batch,) = minibatches(rollout, 1, policy.recurrent)
+    kept = {name: x.clone() for name, x in batch.trace.items()} | {"action": batch.action.clone()}
+    first, second = (policy.evaluate_actions(batch.obs, batch.action, batch.trace).log_prob for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(kept[name], x) for name, x in (batch.trace | {"action": batch.action}).items())
+
+
 def test_every_parameter_learns_and_belongs_to_actor_or_critic(config: dict[str, Any]) -> None:
     policy, rollout = collected(config)
     ppo = PPO(policy, PPOConfig(num_epochs=1, num_minibatches=1))
     ppo.update(rollout)
     module: Any = policy
-    named = dict(module.named_parameters())
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     assert {id(p) for p in ppo.actor + ppo.critic} == {id(p) for p in named.values()}
     assert not {id(p) for p in ppo.actor} & {id(p) for p in ppo.critic}
     unmoved = [name for name, p in named.items() if p.grad is None or not p.grad.abs().sum() > 0]

@@ -46,7 +46,7 @@ def test_groups_are_chosen_and_their_keys_changed() -> None:
     ("argument", "part"),
     [
         ("task=hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
-        ("policy=lstm", "unknown policy 'lstm'; known policy choices: gru, mlp"),
+        ("policy=lstm", "unknown policy 'lstm'; known policy choices: dppo, flow_sde, fpo, gru, mlp, ncdpo, reinflow, residual"),
         ("task=null", "task is chosen by name"),
         ("~task", "task cannot be left out"),
         ("seed=abc", "seed=abc: must be a"),
