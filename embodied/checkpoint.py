@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -243,6 +243,23 @@ def load_model(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Module 
         CheckpointError: tensors missing, left over or of other shapes; the message names them.
     """
     load_prefixed(checkpoint, "policy.", policy)
+    if normalizer is not None:
+        load_prefixed(checkpoint, "normalizer.", normalizer)
+
+
+def load_pretrained(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Module | None = None) -> None:
+    """Start a policy from weights learnt elsewhere, by imitation for instance, and the inputs that they know.
+
+    Which of the weights it takes is the policy's business (``load_pretrained(state)``); the normaliser takes all.
+
+    Raises:
+        ValueError: the policy cannot start from others, or these weights do not fit.
+        CheckpointError: the normaliser is of another shape, or the checkpoint has none.
+    """
+    if not hasattr(policy, "load_pretrained"):
+        raise ValueError(f"{type(policy).__name__} cannot start from pretrained weights")
+    given = {k.removeprefix("policy."): v for k, v in checkpoint.model.items() if k.startswith("policy.")}
+    cast(Any, policy).load_pretrained(given)
     if normalizer is not None:
         load_prefixed(checkpoint, "normalizer.", normalizer)
 

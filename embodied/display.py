@@ -38,8 +38,9 @@ class LineDisplay:
             return
         self._next = now + self.interval
         self.interval = min(60.0, self.interval * 1.2)
-        shown = [name for name in ("return", "length", "success") if f"episode/{name}" in record]
-        figures = "  ".join(f"{name} {_number(record[f'episode/{name}'])}" for name in shown)
+        shown = {name: f"episode/{name}" for name in ("return", "length", "success")}
+        shown |= {name: name for name in ("loss", "validation_loss", "action_error")}  # of imitation
+        figures = "  ".join(f"{name} {_number(record[key])}" for name, key in shown.items() if key in record)
         print(f"{headline(record, total_steps)}  {figures}", flush=True)
 
     def close(self) -> None:

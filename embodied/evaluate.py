@@ -107,7 +107,8 @@ def _run(
     while bool(left.any()):
         step = env.step(act(obs, step))
         obs = step.obs
-        steps += int((left > 0).sum())
+        counted = left > 0
+        steps += int(counted.sum() if step.steps is None else step.steps[counted].sum())
         ended = step.done & (left > 0)
         for row, record in _ended(step, ended):
             by_row[row].append(record)

@@ -1,8 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017) for any policy that states a likelihood.
 
 It follows rsl_rl's recipe for locomotion (adaptive learning rate, actor and critic clipped apart) and departs from it
-where ``ARCHITECTURE.md`` (section 4) says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate adapts to the sample
-KL, statistics cover active rows of all ranks, likelihoods may have several factors.
+where ``ARCHITECTURE.md`` (section 4) says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate
+adapts to the sample KL, statistics cover active rows of all ranks, likelihoods may have several factors.
 
 Legend: B decisions; F likelihood factors of a decision.
 """
@@ -31,6 +31,7 @@ class PPOConfig:
     """The learner's settings; a bad value is an error that names the valid ones.
 
     num_steps: T, decisions per row and rollout.
+    gamma: discount factor of a control step; a decision of H of them counts gamma^H.  lam: of GAE, per decision.
     schedule: ``adaptive`` keeps the sample KL near desired_kl; ``linear`` goes to 0 over training; ``constant``.
     critic_learning_rate: None: the same as learning_rate; otherwise it keeps this proportion to it.
     clip_range: how far a ratio may move (times the policy's factor_clip).
@@ -159,12 +160,13 @@ def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 class PPO:
     """The learner of one policy: its optimiser, its learning rate, its statistics.
 
+    chunk: H, control steps of a decision.
     learning_rate: the current one.  normalizer statistics of rewards and values live here; those of observations do
     not (see ``embodied.normalize.ObsNormalizer``), because the policy needs them too.
     """
 
-    def __init__(self, policy: Policy, config: PPOConfig, symmetry: Symmetry | None = None) -> None:
-        self.policy, self.config = policy, config
+    def __init__(self, policy: Policy, config: PPOConfig, symmetry: Symmetry | None = None, chunk: int = 1) -> None:
+        self.policy, self.config, self.chunk = policy, config, chunk
         self.learning_rate = config.learning_rate
         self._uneven = False  # ranks may count different numbers of decisions
         self.mirror = MirrorImages.of(policy, symmetry, config.symmetry)
@@ -230,7 +232,7 @@ class PPO:
         if not self.config.normalize_reward:
             return rollout.reward
         if self.reward_scaler is None:
-            self.reward_scaler = RewardScaler(rollout.num_rows, self.config.gamma).to(rollout.device)
+            self.reward_scaler = RewardScaler(rollout.num_rows, self.config.gamma**self.chunk).to(rollout.device)
         return self.reward_scaler.scale(rollout.reward, rollout.done, active)
 
     def _gae(self, rollout: Rollout, reward: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +241,8 @@ class PPO:
             value, bootstrap, last = (self.value_moments.inverse(x) for x in (value, bootstrap, last))
         following = returns.next_values(value, bootstrap, last, rollout.truncated)
         ends = rollout.terminated, rollout.truncated
-        return returns.gae(reward, value, following, *ends, self.config.gamma, self.config.lam)
+        gamma = self.config.gamma if self.chunk == 1 else self.config.gamma**rollout.steps
+        return returns.gae(reward, value, following, *ends, gamma, self.config.lam)
 
     def _explained(self, rollout: Rollout, target: Tensor, active: Tensor | None) -> float:
         """1 - var(target - value) / var(target): 1 is perfect, 0 no better than a constant."""

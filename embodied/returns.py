@@ -10,7 +10,13 @@ from torch import Tensor
 
 
 def gae(
-    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float | Tensor,
+    lam: float,
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16), with the two ways to end kept apart.
 
@@ -20,6 +26,7 @@ def gae(
             the row was truncated, the next row of ``value`` elsewhere. Ignored where the row terminated.
         terminated, truncated: (T, B) bool. A terminated row is worth 0 afterwards, a truncated one ``next_value``;
             neither passes advantage back across the end of the episode.
+        gamma: discount factor, or (T, B) where decisions differ in length.
 
     Returns:
         advantage (T, B) and the value target ``advantage + value`` (T, B).

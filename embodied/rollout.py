@@ -26,6 +26,7 @@ class Rollout:
     for a recurrent policy ``episode_start`` (T, B) bool and ``memory/<key>`` (1, B, ...), the memory at the first
     step, from which the rest follows.
     value, reward, bootstrap: (T, B) float; bootstrap is value(final_obs) where truncated, 0 elsewhere.
+    steps: (T, B) float, control steps that each decision lasted.
     terminated, truncated, active: (T, B) bool.  last_value: (B,), of the observation after the last step.
     advantage, target: (T, B), filled in by the learner; mask: (T, B) bool or None, the steps that it learns from.
     """
@@ -41,6 +42,7 @@ class Rollout:
         self.terminated, self.truncated = (torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(2))
         self.active = torch.ones(shape, dtype=torch.bool, device=device)
         self.all_active = True
+        self.steps = torch.ones(shape, device=device)
         self.last_value = torch.zeros(num_rows, device=device)
         self.advantage, self.target = torch.empty(0), torch.empty(0)
         self.mask: Tensor | None = None
@@ -83,6 +85,7 @@ class Rollout:
         self.reward[t] = step.reward
         self.terminated[t] = step.terminated
         self.truncated[t] = step.truncated
+        self.steps[t] = 1.0 if step.steps is None else step.steps
         if step.active is None:
             self.active[t] = True
         else:

@@ -96,13 +96,16 @@ class Trainer:
         self.normalizer: ObsNormalizer | None = None
         if config.normalize_observations:
             self.normalizer = ObsNormalizer.of(env.spec, symmetric).to(env.device)
-        self.ppo = PPO(policy, algo, env.spec.symmetry)
+        chunk = env.spec.action.chunk
+        self.ppo = PPO(policy, algo, env.spec.symmetry, chunk)
+        if chunk > 1:  # rewards inside a decision are summed up there, and discounted as here
+            env.discount = algo.gamma  # type: ignore[attr-defined]
         self.rollout = Rollout(algo.num_steps, env.num_rows, env.device)
         self.episodes = EpisodeWindow(config.episode_window)
         self.env_steps = self.iteration = 0
         self.seconds = 0.0
         self.worlds = env.num_rows // max(1, env.spec.num_agents)
-        self.steps_per_iteration = int(distributed.total(self.worlds * algo.num_steps))
+        self.steps_per_iteration = int(distributed.total(self.worlds * algo.num_steps * chunk))
         self.carry: Carry | None = None
 
     def start(self) -> None:
@@ -183,6 +186,10 @@ class Trainer:
             keep=self.config.keep_checkpoints,
         )
 
+    def start_from(self, source: str | Path) -> None:
+        """Take the weights and the normaliser of a pretrained checkpoint; everything else starts afresh."""
+        checkpoint.load_pretrained(checkpoint.load(source), self.module, self.normalizer)
+
     def resume(self, source: str | Path) -> None:
         """Continue from a checkpoint."""
         found = checkpoint.load(source)
@@ -199,6 +206,7 @@ def train(
     on_progress: Iterable[Callable[[Record], None]] = (),
     run_config: Mapping[str, Any] | None = None,
     wandb: Mapping[str, Any] | None = None,
+    init: str | Path | None = None,
 ) -> TrainResult:
     """Train a policy in an environment until ``config.total_steps``.
 
@@ -210,6 +218,7 @@ def train(
         on_progress: called with every log record, on rank 0.
         run_config: the whole configuration of the run, to be stored in the checkpoints; default: ``config`` alone.
         wandb: keyword arguments of ``wandb.init``, used if ``config.wandb``.
+        init: a pretrained run folder or checkpoint to start from; a resumed run has started already.
 
     Raises:
         TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
@@ -221,6 +230,8 @@ def train(
     trainer = Trainer(env, policy, config)
     if resume is not None:
         trainer.resume(resume)
+    elif init is not None:
+        trainer.start_from(init)
     log = None
     if distributed.is_main():
         _claim(run_dir, resume, trainer.env_steps)

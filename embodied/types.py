@@ -55,6 +55,7 @@ class StepResult:
     metrics: figures of the whole episode (``return``, ``length``, ``success``, ``reward/<term>``, ...), each (B,),
         valid where a row ended.
     active: (B,) bool; False rows (opponents, padding) count in no mean of the learner. None: all are active.
+    steps: (B,) control steps that the decision lasted, for a chunk may be cut short by its episode's end. None: 1.
     """
 
     obs: Obs
@@ -64,6 +65,7 @@ class StepResult:
     final_obs: Obs
     metrics: dict[str, Tensor]
     active: Tensor | None = None
+    steps: Tensor | None = None
 
     @property
     def done(self) -> Tensor:
@@ -255,7 +257,7 @@ class TaskSpec:
     """Everything a policy, a checkpoint and an exporter have to know of a task.
 
     control_dt: seconds between decisions.  physics_dt: seconds of one simulation substep; 0 if there is none.
-    horizon: steps after which an episode is truncated; 0 if never.
+    horizon: decisions after which an episode is truncated; 0 if never.
     obs: group name -> ObsGroup.  success_metric: the episode metric in [0, 1] that counts as success, or None.
     command: name -> (low, high) of what a user may ask for, in the units of the observation term ``command``.
     """

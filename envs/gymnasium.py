@@ -5,6 +5,7 @@ Its state cannot be written down in general, so a resumed run starts new episode
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,20 @@ class GymnasiumVecEnv:
         self.episode_length = torch.zeros(self.num_rows, dtype=torch.long, device=self.device)
         self._idle = torch.zeros(self.num_rows, dtype=torch.bool, device=self.device)
         self._obs: Obs = {}
-        self._cut = False
+        self._begun = torch.zeros(self.num_rows, dtype=torch.bool, device=self.device)
+        self._cut, self._autoreset = False, True
+
+    @property
+    def autoreset(self) -> bool:
+        """Whether rows that end are reset within the step. Turned off, they are shown as they ended, and move on in an
+        episode that nobody sees until :meth:`reset_rows`; ValueError with NEXT_STEP, which cannot be turned off."""
+        return self._autoreset
+
+    @autoreset.setter
+    def autoreset(self, on: bool) -> None:
+        if not on and self.mode is AutoresetMode.NEXT_STEP:
+            raise ValueError(f"{self.spec.name} resets a row by its next step; use SAME_STEP or DISABLED instead")
+        self._autoreset = on
 
     def reset(self, seed: int | None = None) -> Obs:
         """Start every row afresh; row i of a seeded reset gets seed + i, as Gymnasium does it."""
@@ -101,6 +115,7 @@ class GymnasiumVecEnv:
         for buffer in (self.episode_return, self.episode_length, self._idle):
             buffer.zero_()
         self._obs = self._groups(raw)
+        self._begun.fill_(True)
         return self._obs
 
     def step(self, action: Tensor) -> StepResult:
@@ -122,8 +137,18 @@ class GymnasiumVecEnv:
             result.active, self._idle = ~idle, done
         if bool(done.any()):
             self._finish(result, done, infos)
-        self._obs = result.obs
-        return result
+        self._obs, self._begun = result.obs, done
+        return result if self._autoreset else dataclasses.replace(result, obs=result.final_obs)
+
+    def reset_rows(self, mask: Tensor, obs: Obs) -> Obs:
+        """Reset the rows of a (B,) bool mask; ``obs`` with what these rows now observe in their places."""
+        again = mask & ~self._begun  # the others are at a start already
+        if bool(again.any()):
+            fresh = self._groups(self.env.reset(options={"reset_mask": again.cpu().numpy()})[0])
+            self._obs = _chosen(again, fresh, self._obs)
+        self._begun = self._begun | mask
+        self.episode_return[mask], self.episode_length[mask] = 0.0, 0
+        return _chosen(mask, self._obs, obs)
 
     def state_dict(self) -> dict[str, Any]:
         """What a continuation with new episodes needs."""
@@ -202,9 +227,10 @@ class GymnasiumVecEnv:
             metrics["success"] = torch.zeros(self.num_rows, device=self.device)
         self.episode_return.zero_()
         self.episode_length.zero_()
-        before, self._obs = self._obs, self._fresh
+        before, self._obs, self._begun = self._obs, self._fresh, ~nothing
         reward = torch.zeros(self.num_rows, device=self.device)
-        return StepResult(self._obs, reward, nothing, ~nothing, before, metrics, active=nothing)
+        obs = self._obs if self._autoreset else before
+        return StepResult(obs, reward, nothing, ~nothing, before, metrics, active=nothing)
 
 
 def make(
@@ -240,6 +266,11 @@ def make(
         device=device,
         seed=seed,
     )
+
+
+def _chosen(mask: Tensor, x: Obs, y: Obs) -> Obs:
+    """x in the rows of mask (B,), y in the others."""
+    return {name: torch.where(mask.view(-1, *(1,) * (y[name].dim() - 1)), x[name], y[name]) for name in y}
 
 
 def _control_dt(env: VectorEnv) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 from embodied.configuration import choice, from_mapping
 from embodied.types import Policy, TaskSpec
 
+from .scaled import ScaledPolicy
+
 KINDS = {
     "mlp": ("policies.mlp", "MLPPolicy", "MLPConfig"),
     "gru": ("policies.gru", "GRUPolicy", "GRUConfig"),
@@ -26,7 +28,8 @@ def make(config: Mapping[str, Any], spec: TaskSpec) -> Policy:
     """Make a policy for a task.
 
     Args:
-        config: ``kind`` and the fields of that kind's configuration dataclass.
+        config: ``kind`` and the fields of that kind's configuration dataclass; with ``action_scaling`` (centre and
+            width, noted by pretraining) it becomes a :class:`policies.scaled.ScaledPolicy`.
         spec: what the task observes and how it acts; it sizes the networks.
 
     Raises:
@@ -34,8 +37,9 @@ def make(config: Mapping[str, Any], spec: TaskSpec) -> Policy:
     """
     config = dict(config)
     config.pop("name", None)
-    kind = config.pop("kind", "mlp")
+    kind, scaling = config.pop("kind", "mlp"), config.pop("action_scaling", None)
     choice("policy.kind", kind, KINDS)
     module, policy, schema = KINDS[kind]
     found = importlib.import_module(module)
-    return getattr(found, policy)(spec, from_mapping(getattr(found, schema), config, "policy"))
+    made = getattr(found, policy)(spec, from_mapping(getattr(found, schema), config, "policy"))
+    return made if scaling is None else ScaledPolicy(made, **scaling, size=spec.action.size)

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "demos": "record demonstrations of a task by an expert",
+    "pretrain": "learn a policy from demonstrations",
     "train": "train a policy on a task",
     "evaluate": "measure a trained policy, with confidence intervals",
     "play": "watch a trained policy: a video, a window, or in the browser",
     "export": "write a trained policy as an ONNX bundle for a robot",
     "verify": "check a bundle: hashes, golden vectors, parity with torch",
     "report": "write a run's report, one HTML file",
+    "convert": "write a dataset in another format",
     "list": "tasks, policies, robots and shipped checkpoints",
     "doctor": "what this machine can do, and how to mend what is missing",
 }
@@ -24,10 +27,14 @@ EXAMPLES = (
     ("embodied train task=go2_velocity", "train; the run is kept under runs/"),
     ("embodied train task=hopper algo.gamma=0.97", "change any setting"),
     ("embodied train -m task=hopper seed=0,1,2", "several runs, one after the other"),
+    ("embodied demos task=pick_cube expert=scripted out=DATA", "record demonstrations"),
+    ("embodied pretrain task=pick_cube dataset=DATA", "learn from them; `train init=RUN` goes on"),
     ("embodied evaluate checkpoint=RUN episodes=256", "measure what was learnt"),
     ("embodied export checkpoint=RUN out=BUNDLE", "hand it to a robot"),
 )
 FIRST = {
+    "demos": "task",
+    "pretrain": "task",
     "train": "task",
     "evaluate": "checkpoint",
     "play": "checkpoint",

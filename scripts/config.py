@@ -114,8 +114,9 @@ def _translated(command: str, chosen: Iterable[Override], given: Iterable[Overri
         raise UserError(_choice_message(error)) from error
     except ConfigCompositionException as error:
         cause = error.__cause__ or error.__context__
-        known = isinstance(cause, OmegaConfBaseException)
-        raise UserError(_value_message(cause, given) if known else first_line(error)) from error
+        if isinstance(cause, OmegaConfBaseException):
+            raise UserError(_value_message(cause, given)) from error
+        raise UserError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(first_line(error)) from error
 

@@ -25,6 +25,7 @@ EXTRAS = {
     "gpu": ("warp", "mujoco_warp"),
     "baselines": ("stable_baselines3", "rsl_rl"),
     "plots": ("matplotlib",),
+    "data": ("pyarrow", "h5py"),
     "maniskill": ("mani_skill",),
     "vla": ("transformers", "peft"),
     "generative": ("diffusers",),

@@ -3,6 +3,7 @@
 embodied train task=go2_velocity
 embodied train task=hopper policy=gru algo.clip_range=0.1 total_steps=2e6
 embodied train -m task=hopper seed=0,1,2
+embodied train task=pick_cube init=runs/pick_cube/PRETRAINED policy=dppo
 embodied train resume=runs/go2_velocity/2026-01-31_12-00-00-seed0
 torchrun --nproc-per-node 2 -m scripts.cli train task=go2_velocity
 """
@@ -29,9 +30,10 @@ from embodied.symmetry import MirrorImages
 from embodied.train import TrainConfig, TrainingDiverged, TrainResult, train
 from embodied.types import TaskSpec
 
-from .common import RUNS, make_env, pick_device, user_errors
+from .common import RUNS, make_env, pick_device, read_config, resolve_checkpoint, user_errors
 from .config import UserError, compose, expand, nearest, parse, plain, schema_node, typed
 from .overrides import check
+from .starting import check_start, choices, inherit
 
 CONFIG = "config.yaml"
 LEARNER = {field.name for field in fields(TrainConfig)}
@@ -43,13 +45,16 @@ RESUMABLE = ("total_steps", "checkpoint_interval", "keep_checkpoints", "log_inte
 class RunConfig(TrainConfig):
     """The settings of a run, beside those of the learner.
 
-    task: what to learn: a choice of configs/task, each of its keys open to change (task.action_scale=0.3).
+    task: what to learn: a choice of configs/task, each of its keys open to change (task.action_scale=0.3); every task
+        takes task.chunk, the actions executed per decision, and task.history, the observations it is made on.
     policy: what learns it: a choice of configs/policy.
     device: where it runs: auto, cpu, cuda or cuda:<number>.
     engine: the physics: auto, batch (CPU threads) or warp (CUDA).
     num_worlds: simulations side by side, in each process.
     num_threads: CPU threads of the simulation; 0: as many as there are.
     run_dir: where the run is kept; default: runs/<task>/<date-time>-seed<seed>.
+    init: a pretrained run or checkpoint to start from: its weights, the constants of its normaliser, and its settings
+        of the policy and of chunks, where none are given here.
     resume: a run folder to continue; of the other settings only a few may change then.
     """
 
@@ -60,6 +65,7 @@ class RunConfig(TrainConfig):
     num_worlds: int = 1024
     num_threads: int = 0
     run_dir: str | None = None
+    init: str | None = None
     resume: str | None = None
 
 
@@ -101,10 +107,21 @@ def say(message: str) -> None:
 def configure(argv: Sequence[str]) -> DictConfig:
     """The checked configuration of one run, fresh or resumed."""
     resume = next((str(o.value()) for o in parse(argv) if o.key_or_group == "resume"), None)
-    config = compose(RunConfig, "train", argv) if resume in (None, "None") else resumed(resume, argv)
+    config = fresh(argv) if resume in (None, "None") else resumed(resume, argv)
     typed(RunConfig, config)
     if config.resume is None and config.run_dir is not None:
         _check_free(Path(config.run_dir))
+    return config
+
+
+def fresh(argv: Sequence[str]) -> DictConfig:
+    """The configuration of a new run, which may start from a pretrained one."""
+    init = next((str(o.value()) for o in parse(argv) if o.key_or_group == "init"), "None")
+    if init == "None":
+        return compose(RunConfig, "train", argv)
+    pretrained = read_config(init)
+    config = compose(RunConfig, "train", [*choices(pretrained, argv), *argv])
+    inherit(config, pretrained, argv)
     return config
 
 
@@ -184,23 +201,32 @@ def run(config: DictConfig) -> TrainResult:
             policy = policies.make(settings["policy"], env.spec)
             learner = TrainConfig.from_mapping({k: v for k, v in settings.items() if k in LEARNER})
             MirrorImages.of(policy, env.spec.symmetry, learner.algo.symmetry)  # fails before a folder is made
+        init = None if config.init is None or config.resume else resolve_checkpoint(config.init)
+        if init is not None:
+            check_start(init, policy, env.spec)
         run_dir = _open_run(config, settings)
         source = checkpoints.latest(run_dir) if config.resume else None
         _check_unfinished(source, learner.total_steps)
-        return _train(env, policy, learner, run_dir, source, _stored(settings))
+        return _train(env, policy, learner, run_dir, source, _stored(settings), init)
     finally:
         env.close()
 
 
 def _train(
-    env: Any, policy: Any, learner: TrainConfig, run_dir: Path, source: Path | None, stored: dict[str, Any]
+    env: Any,
+    policy: Any,
+    learner: TrainConfig,
+    run_dir: Path,
+    source: Path | None,
+    stored: dict[str, Any],
+    init: Path | None,
 ) -> TrainResult:
     say(f"{'resuming' if source else 'training'} {env.spec.name} for {learner.total_steps:,} steps in {run_dir}")
     display = make_display(f"{env.spec.name}  {run_dir}", env.spec.success_metric) if distributed.is_main() else None
     listeners = [lambda record: display.update(record, learner.total_steps)] if display else []
     try:
         arguments = {"name": run_dir.name, "project": "embodied", "config": stored}
-        result = train(env, policy, learner, run_dir, source, listeners, stored, arguments)
+        result = train(env, policy, learner, run_dir, source, listeners, stored, arguments, init)
     finally:
         if display:
             display.close()

@@ -26,6 +26,7 @@ FORBIDDEN = ("torchvision", "timm", "lerobot")
 OPTIONAL = (
     *("onnx", "onnxscript", "onnxruntime", "viser", "mjviser", "warp", "mujoco_warp", "stable_baselines3", "rsl_rl"),
     *("tensordict", "mani_skill", "transformers", "peft", "diffusers", "ray", "wandb", "pytest", "matplotlib"),
+    *("pyarrow", "h5py"),
 )
 """Packages that only an extra brings."""
 
@@ -157,9 +158,8 @@ def test_the_blocker_blocks() -> None:
 
 
 def test_the_packages_import_without_any_extra() -> None:
-    done = run_without(
-        (*OPTIONAL, *FORBIDDEN), "import embodied, policies, envs, sim2real, embodied.train, scripts.train"
-    )
+    names = "embodied, policies, envs, sim2real, embodied.train, embodied.imitation, scripts.train, scripts.pretrain"
+    done = run_without((*OPTIONAL, *FORBIDDEN), f"import {names}")
     assert done.returncode == 0, done.stderr
 
 

@@ -109,7 +109,7 @@ def test_constraints_are_names_and_public_versions_only() -> None:
 
 
 def test_what_the_core_and_the_tests_need_is_pinned() -> None:
-    extras = [EXTRAS[name] for name in ("baselines", "export", "gpu", "plots", "view", "dev")]
+    extras = [EXTRAS[name] for name in ("baselines", "data", "export", "generative", "gpu", "plots", "view", "dev")]
     wanted = [Requirement(line) for lines in (PROJECT["project"]["dependencies"], *extras) for line in lines]
     for requirement in wanted:
         if requirement.name != NAME:

@@ -40,6 +40,7 @@ class MujocoVecEnv(abc.ABC):
         self.substeps = substeps
         self.autoreset = True
         self.failures = 0
+        self._broken = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         self.on_failure: Callable[[int], None] | None = None
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.episode_length = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
@@ -210,11 +211,14 @@ class MujocoVecEnv(abc.ABC):
             return
         self.episode_length[worlds] = 0
         self.episode_return[worlds] = 0.0
+        self._broken[worlds] = False
         self.on_reset(worlds)
         self.physics.reset(worlds, *self.initial_state(worlds))
 
     def _count_failures(self, failed: Tensor) -> None:
-        worlds = failed.nonzero().squeeze(-1).tolist()
+        """Count and report each broken world once, however long it waits for its reset."""
+        worlds = (failed & ~self._broken).nonzero().squeeze(-1).tolist()
+        self._broken |= failed
         self.failures += len(worlds)
         if self.on_failure is not None:
             for world in worlds:

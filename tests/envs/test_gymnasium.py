@@ -105,6 +105,54 @@ def test_equals_gymnasium_with_truncation_and_seeds() -> None:
             np.testing.assert_array_equal(result.obs["policy"], again)
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_without_autoreset_rows_are_shown_as_they_ended_until_asked(mode: AutoresetMode) -> None:
+    env = counters(mode)
+    env.autoreset = False
+    env.reset(seed=0)
+    for _ in range(3):
+        result = env.step(act(env))
+    assert result.done.tolist() == [True, False] and result.metrics["length"][0] == 3.0
+    assert result.obs["policy"].tolist() == [[3, 3], [3, 5]]
+    result = env.step(act(env))  # row 0 moves on unseen
+    obs = env.reset_rows(torch.tensor([True, False]), result.obs)
+    assert obs["policy"].tolist() == [[0, 3], [4, 5]]
+    result = env.step(act(env))
+    assert result.obs["policy"].tolist() == [[1, 3], [5, 5]] and result.metrics["length"][1] == 5.0
+    assert env.reset_rows(result.done, result.obs)["policy"].tolist() == [[1, 3], [0, 5]]
+    assert env.episode_length.tolist() == [1, 0]
+
+
+def test_next_step_autoreset_cannot_be_turned_off() -> None:
+    with pytest.raises(ValueError, match="use SAME_STEP or DISABLED"):
+        counters(AutoresetMode.NEXT_STEP).autoreset = False
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_takes_chunks_and_histories(vectorization: str) -> None:
+    """Until its end a chunk is a loop; a reset row starts as its Gymnasium environment does."""
+    options = {"id": "Pendulum-v1", "max_episode_steps": 5, "vectorization": vectorization}
+    plain, chunked = (
+        envs.make("gymnasium", num_worlds=2, overrides=options | more) for more in ({}, {"chunk": 2, "history": 2})
+    )
+    assert chunked.spec.horizon == 3 and chunked.spec.action.chunk == 2
+    assert torch.equal(plain.reset(seed=1)["policy"], chunked.reset(seed=1)["policy"][:, -1])
+    for decision in range(3):
+        action = torch.rand(2, 2, 1) * 2 - 1
+        steps = [plain.step(action[:, i : i + 1]) for i in range(2 if decision < 2 else 1)]
+        result = chunked.step(action)
+        torch.testing.assert_close(result.reward, sum(step.reward for step in steps))
+        assert torch.equal(result.final_obs["policy"][:, -1], steps[-1].final_obs["policy"])
+        assert result.truncated.tolist() == [decision == 2] * 2
+    assert result.metrics["length"].tolist() == [5.0, 5.0]
+    torch.testing.assert_close(result.metrics["return"], steps[-1].metrics["return"])
+    assert torch.equal(result.obs["policy"][:, 0], result.obs["policy"][:, 1])
+    following = chunked.step(action)
+    assert not following.done.any() and not torch.equal(following.obs["policy"][:, 0], result.obs["policy"][:, 0])
+    plain.close()
+    chunked.close()
+
+
 def test_spec_survives_json_and_tells_the_time() -> None:
     env = counters(AutoresetMode.SAME_STEP)
     assert env.spec.control_dt == pytest.approx(0.02) and env.spec.success_metric == "success"

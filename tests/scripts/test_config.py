@@ -7,6 +7,7 @@ import pytest
 
 from scripts.config import CONFIGS, UserError, compose, plain, schema_node, typed
 from scripts.evaluate import EvaluateConfig
+from scripts.pretrain import PretrainConfig
 from scripts.train import RunConfig
 
 
@@ -46,7 +47,10 @@ def test_groups_are_chosen_and_their_keys_changed() -> None:
     ("argument", "part"),
     [
         ("task=hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
-        ("policy=lstm", "unknown policy 'lstm'; known policy choices: dppo, flow_sde, fpo, gru, mlp, ncdpo, reinflow, residual"),
+        (
+            "policy=lstm",
+            "unknown policy 'lstm'; known policy choices: dppo, flow_sde, fpo, gru, mlp, ncdpo, reinflow, residual",
+        ),
         ("task=null", "task is chosen by name"),
         ("~task", "task cannot be left out"),
         ("seed=abc", "seed=abc: must be a"),
@@ -62,6 +66,15 @@ def test_groups_are_chosen_and_their_keys_changed() -> None:
 )
 def test_complaints(argument: str, part: str) -> None:
     assert part in complaint(argument)
+
+
+def test_every_task_takes_chunk_and_history() -> None:
+    for command, schema in (("train", RunConfig), ("pretrain", PretrainConfig)):
+        given = ["task=hopper", "task.chunk=4"] + (["dataset=x"] if command == "pretrain" else [])
+        task = compose(schema, command, given).task
+        assert (task.chunk, task.history, task.name) == (4, 1, "hopper")
+        with pytest.raises(UserError, match=r"did you mean 'task\.chunk'"):
+            compose(schema, command, [*given, "task.chunks=4"])
 
 
 def test_a_required_value_is_asked_for() -> None:

@@ -130,6 +130,17 @@ def test_without_autoreset_rows_wait_for_reset_rows():
     torch.testing.assert_close(obs["policy"][1:], result.obs["policy"][1:])
 
 
+def test_a_broken_world_that_waits_for_its_reset_counts_once():
+    env = Slider(horizon=100)
+    env.autoreset = False
+    env.reset(seed=0)
+    for expected in (1, 2):
+        env.qvel[1] = float("nan")
+        results = [env.step(push(0.0, 0.0, 0.0, 0.0)) for _ in range(3)]
+        assert env.failures == expected and all(result.terminated[1] for result in results)
+        env.reset_rows(results[-1].done, results[-1].obs)
+
+
 def test_a_seed_decides_everything():
     runs = []
     for _ in range(2):

@@ -1,0 +1,239 @@
+"""Behaviour cloning: a policy learns from demonstrations, by its own ``imitation_loss`` and nothing else.
+
+The defaults are those of the pretraining in DPPO (Ren et al., "Diffusion Policy Policy Optimization", ICLR 2025):
+AdamW from 1e-3 down to 1e-4 along a cosine, batches of 128, an exponential moving average of .995 of the weights.
+
+Legend: B windows of a batch; H action chunk; A action size.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from . import checkpoint
+from .configuration import choice, positive, within
+from .datasets import Episodes, Windows, split
+from .datasets.fitting import histories, make_normalizer
+from .datasets.scaling import METHODS
+from .datasets.windows import PADDINGS, Window, epochs
+from .metrics import RunLog
+from .runtime import GracefulStop, fast_matmul, keep_memory, use_threads
+from .types import Obs, TaskSpec
+
+Record = dict[str, Any]
+
+VALIDATION_WINDOWS = 2048
+"""At most so many windows of the validation episodes are looked at."""
+
+
+class ClonablePolicy(Protocol):
+    """A policy that can learn from demonstrations."""
+
+    def imitation_loss(self, obs: Obs, action: Tensor) -> Tensor:
+        """(B,): what is to be made small for actions (B, H, A) in policy units, at normalised observations."""
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """How a policy is cloned.
+
+    steps: gradient steps.  batch_size: windows in each.
+    learning_rate, final_learning_rate: at the start and at the end of a cosine.  weight_decay: of AdamW.
+    max_grad_norm: gradients are scaled down to this norm.
+    ema_decay: of the moving average of the weights, which is what is kept.
+    normalization: of observations: quantiles (1 % and 99 % to -1 and 1), minmax, mean_std or none.
+    padding: windows that reach beyond the end of their episode: repeat the last action, or drop them.
+    validation_share: of the episodes, held out to measure on; 0: none.
+    validation_interval, log_interval: gradient steps between measurements and between log records.
+    num_threads: of torch; 0: all that this process may use.
+    seed: of split, order and draws.
+    """
+
+    steps: int = 12_000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-4
+    weight_decay: float = 1e-6
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.995
+    normalization: str = "quantiles"
+    padding: str = "repeat"
+    validation_share: float = 0.1
+    validation_interval: int = 500
+    log_interval: int = 100
+    num_threads: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "max_grad_norm", "validation_interval", "log_interval"):
+            positive(name, getattr(self, name))
+        within("final_learning_rate", self.final_learning_rate, 0.0, self.learning_rate)
+        within("ema_decay", self.ema_decay, 0.0, 1.0)
+        within("validation_share", self.validation_share, 0.0, 0.9)
+        choice("normalization", self.normalization, METHODS)
+        choice("padding", self.padding, PADDINGS)
+
+
+# Learning -----------------------------------------------------------------------------------------------------------
+
+
+def cosine_rate(initial: float, final: float, progress: float) -> float:
+    """From ``initial`` to ``final`` along half a cosine as ``progress`` goes from 0 to 1."""
+    return final + 0.5 * (initial - final) * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Cloner:
+    """The state of behaviour cloning and its one gradient step. ``clone`` drives it; notebooks may, too.
+
+    average: the moving average of the policy; ``average.module`` is what is kept.
+    """
+
+    def __init__(
+        self, policy: nn.Module, spec: TaskSpec, data: Episodes, config: ImitationConfig, device: torch.device
+    ) -> None:
+        if not hasattr(policy, "imitation_loss"):
+            raise ValueError(f"{type(policy).__name__} has no imitation_loss: it cannot learn from demonstrations")
+        self.policy, self.config, self.device = policy.to(device), config, device
+        self._shapes = {name: spec.obs[name].shape for name in spec.obs if name in data.obs}
+        train, held_out = split(len(data), config.validation_share, config.seed)
+        cut: dict[str, Any] = {"chunk": spec.action.chunk, "history": histories(spec, data), "padding": config.padding}
+        self.windows = Windows(data, episodes=train, **cut)
+        self.validation = Windows(data, episodes=held_out, **cut) if len(held_out) else None
+        self.normalizer = make_normalizer(spec, data, config.normalization).to(device)
+        self.average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.optimizer = torch.optim.AdamW(policy.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        generator = torch.Generator().manual_seed(config.seed)
+        self._batches = epochs(len(self.windows), config.batch_size, generator)
+        self.step = 0
+
+    def iterate(self) -> Record:
+        """One gradient step; its loss, the norm of its gradient, and the rate it was made at."""
+        config = self.config
+        rate = cosine_rate(config.learning_rate, config.final_learning_rate, self.step / config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        obs, action, _ = self.seen(self.windows.batch(next(self._batches)))
+        loss = cast(ClonablePolicy, self.policy).imitation_loss(obs, action).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+        if not bool(norm.isfinite()):
+            raise FloatingPointError(f"the gradient is not finite at step {self.step}; try a smaller learning_rate")
+        self.optimizer.step()
+        self.average.update_parameters(self.policy)
+        self.step += 1
+        return {"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate}
+
+    @torch.no_grad()
+    def validate(self) -> Record:
+        """Of the averaged weights on held-out episodes: the loss, and the mean absolute error of the most likely action
+        [policy units]. The same windows and the same draws every time, and training does not notice."""
+        if self.validation is None:
+            return {}
+        policy: Any = self.average.module
+        count = min(VALIDATION_WINDOWS, len(self.validation))
+        rows = torch.linspace(0, len(self.validation) - 1, count).long()
+        losses, errors = [], []
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.config.seed)
+            for part in rows.split(256):
+                obs, action, mask = self.seen(self.validation.batch(part))
+                losses.append(policy.imitation_loss(obs, action))
+                errors.append((policy.act(obs, deterministic=True).action - action).abs()[mask])
+        return {"validation_loss": torch.cat(losses).mean().item(), "action_error": torch.cat(errors).mean().item()}
+
+    def seen(self, window: Window) -> Window:
+        """A batch as the policy sees it: on its device, shaped as the task shows it, normalised."""
+        obs = {name: window.obs[name].to(self.device) for name in self._shapes}
+        obs = {name: x.reshape(len(x), *self._shapes[name]) for name, x in obs.items()}
+        return Window(self.normalizer(obs), window.action.to(self.device), window.mask.to(self.device))
+
+
+@dataclass
+class CloneResult:
+    """How cloning ended. finished: False if it was asked to stop early.  record: the last log record."""
+
+    run_dir: Path
+    checkpoint: Path
+    steps: int
+    finished: bool
+    record: Record
+
+
+def clone(
+    policy: nn.Module,
+    spec: TaskSpec,
+    data: Episodes,
+    config: ImitationConfig,
+    run_dir: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    on_progress: Iterable[Callable[[Record], None]] = (),
+    run_config: Mapping[str, Any] | None = None,
+) -> CloneResult:
+    """Clone demonstrations into a policy and write a checkpoint that every other command reads.
+
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint; a second one ends it at once.
+
+    Args:
+        spec: of the task that the policy was made for; it may act in chunks and see histories, which are cut from data.
+        run_config: stored in the checkpoint: ``task`` and ``policy`` are what it is rebuilt from.
+
+    Raises:
+        DatasetError: the data do not fit the task.  FloatingPointError: a gradient was not finite.
+    """
+    run_dir, device = Path(run_dir), torch.device(device)
+    use_threads(config.num_threads)
+    keep_memory()
+    torch.manual_seed(config.seed)
+    cloner = Cloner(policy, spec, data, config, device)
+    log = RunLog(run_dir)
+    try:
+        with GracefulStop() as stop, fast_matmul(device):
+            record = _run(cloner, log, list(on_progress), stop)
+        log.sync()
+    finally:
+        log.close()
+    path = checkpoint.save(
+        run_dir,
+        env_steps=cloner.step,
+        iteration=cloner.step,
+        policy=cloner.average.module,
+        normalizer=cloner.normalizer,
+        training={"step": cloner.step},
+        spec=spec,
+        config=run_config or {},
+    )
+    return CloneResult(run_dir, path, cloner.step, cloner.step >= config.steps, record)
+
+
+def _run(cloner: Cloner, log: RunLog, listeners: list[Callable[[Record], None]], stop: GracefulStop) -> Record:
+    """Step until done, log means over ``log_interval`` steps; the last record."""
+    config, begin, since = cloner.config, time.perf_counter(), time.perf_counter()
+    record: Record = {}
+    figures: list[Record] = []
+    while cloner.step < config.steps:
+        figures.append(cloner.iterate())
+        last = cloner.step >= config.steps or stop.asked
+        if last or cloner.step % config.log_interval == 0:
+            now = time.perf_counter()
+            record = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+            timing = {"step": cloner.step, "seconds": now - begin, "steps_per_second": len(figures) / (now - since)}
+            if last or cloner.step == config.log_interval or cloner.step % config.validation_interval == 0:
+                record |= cloner.validate()
+            record, figures, since = timing | record, [], time.perf_counter()
+            log.write(record)
+            for listener in listeners:
+                listener(record)
+        if last:
+            break
+    return record

@@ -1,0 +1,66 @@
+"""Starting a run from a pretrained checkpoint: which of its settings the run takes over, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from embodied import checkpoint as checkpoints
+from embodied.types import TaskSpec
+
+from .common import user_errors
+from .config import options, parse
+from .evaluate import check_fit
+
+CHUNKING = ("chunk", "history")
+"""Keys of a task that say what a decision is; a pretrained policy goes with them."""
+ALWAYS = "action_scaling"
+"""A part of a pretrained policy's configuration that no choice of configs/policy has."""
+
+
+def choices(pretrained: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
+    """The choices of task and policy that a pretrained run made, where the command line makes none."""
+    given = [str(override.key_or_group) for override in parse(argv)]
+    own = {"task": pretrained["task"]["name"], "policy": pretrained["policy"]["kind"]}
+    return [f"{group}={name}" for group, name in own.items() if group not in given and name in options(group)]
+
+
+def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[str]) -> None:
+    """Take over a pretrained run's settings of policy and chunks, in place; what the command line names goes first.
+
+    They go before those of the task's recipe, which may be meant for another policy. Another kind of policy takes those
+    that it has as well: for two rules of one generative policy, the settings of network and process.
+    """
+    overrides = {str(override.key_or_group): override for override in parse(argv)}
+    if config.policy.kind == pretrained["policy"]["kind"]:
+        policy = OmegaConf.create(dict(pretrained["policy"]))
+        for key, override in overrides.items():
+            if key.startswith("policy."):
+                OmegaConf.update(policy, key.removeprefix("policy."), override.value())
+        OmegaConf.update(config, "policy", policy, merge=False, force_add=True)
+    for key, value in pretrained["policy"].items():
+        known = (key in config.policy and key != "kind") or key == ALWAYS
+        if known and value is not None and not _named(f"policy.{key}", overrides):
+            OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
+    for key in CHUNKING:
+        if key in pretrained["task"] and not _named(f"task.{key}", overrides):
+            OmegaConf.update(config, f"task.{key}", pretrained["task"][key], force_add=True)
+
+
+def _named(key: str, given: Iterable[str]) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for name in given)
+
+
+def check_start(init: Path, policy: Any, spec: TaskSpec) -> None:
+    """Raise UserError unless a policy for this task can start from the checkpoint.
+
+    The weights are loaded on the way, and once more where training starts.
+    """
+    with user_errors():
+        found = checkpoints.load(init)
+        check_fit(found.spec, spec)
+        checkpoints.load_pretrained(found, cast(nn.Module, policy))

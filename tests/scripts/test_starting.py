@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embodied import checkpoint as checkpoints
+from embodied.datasets import DatasetInfo, Episode, GroupInfo, create_dataset
+from scripts.cli import main
+from scripts.train import configure
+
+pytest.importorskip("pyarrow")
+FEW = ("num_worlds=2", "num_threads=1", "algo.num_steps=4", "algo.num_epochs=1", "algo.num_minibatches=1")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLP for hopper that acts in chunks of 2 control steps, of a shape that no recipe has."""
+    root = tmp_path_factory.mktemp("pretrained")
+    rng = np.random.default_rng(0)
+    info = DatasetInfo("hopper", 0.008, {"policy": GroupInfo((11,))}, ("a", "b", "c"))
+    with create_dataset(root / "data", info) as writer:
+        for _ in range(2):
+            x = rng.normal(size=(9, 11)).astype(np.float32) * 3
+            writer.add(Episode({"policy": x}, np.tanh(x[:, :3]), np.zeros(9, np.float32)))
+    argv = ["task=hopper", "task.chunk=2", "policy.hidden=[12]", f"dataset={root / 'data'}", "steps=3"]
+    assert main(["pretrain", *argv, f"run_dir={root / 'run'}"]) == 0
+    return root / "run"
+
+
+def test_a_run_takes_over_what_a_policy_is(pretrained: Path) -> None:
+    config = configure([f"init={pretrained}"])
+    assert config.task.name == "hopper" and config.task.chunk == 2
+    assert config.policy.hidden == [12] and config.policy.activation == "elu"  # the recipe says tanh
+    assert config.algo.num_minibatches == 32  # of the recipe
+    given = configure([f"init={pretrained}", "policy.init_std=0.2", "task.chunk=1", "policy.hidden=[7]"])
+    assert (given.policy.init_std, given.task.chunk, given.policy.hidden) == (0.2, 1, [7])
+
+
+def test_another_rule_takes_over_what_it_shares(pretrained: Path) -> None:
+    config = configure([f"init={pretrained}", "policy=gru", "~recipe"])
+    assert config.policy.kind == "gru" and config.policy.hidden == [12] and config.policy.memory_size == 128
+
+
+def test_training_begins_with_the_pretrained_weights(pretrained: Path, tmp_path: Path) -> None:
+    argv = ["train", f"init={pretrained}", *FEW, "algo.learning_rate=1e-12", f"run_dir={tmp_path / 'run'}"]
+    assert main([*argv, "total_steps=16", "algo.schedule=constant"]) == 0
+    before, after = checkpoints.load(pretrained).model, checkpoints.load(tmp_path / "run").model
+    actor = [name for name in before if name.startswith("policy.actor")]
+    assert actor
+    for name in actor:
+        torch.testing.assert_close(after[name], before[name])
+    for name in ("mean", "var"):  # pinned: what the robot does now moves nothing
+        assert torch.equal(after[f"normalizer.moments.policy.{name}"], before[f"normalizer.moments.policy.{name}"])
+    assert main(["train", f"resume={tmp_path / 'run'}", "total_steps=32"]) == 0
+    last = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["step"] == 32
+
+
+def test_what_does_not_fit(pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, message in (
+        (["task=walker2d"], "a policy trained on hopper does not fit walker2d"),
+        (["policy=gru", "~recipe"], "cannot start from pretrained weights"),
+        (["policy.hidden=[5]"], "these weights do not fit"),
+        (["task.chunk=1"], "does not fit hopper"),
+    ):
+        assert main(["train", f"init={pretrained}", *FEW, f"run_dir={tmp_path / 'run'}", *argv]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
