@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from omegaconf import OmegaConf
 from embodied.configuration import nearest
 from embodied.types import VecEnv
 
+from .chunking import ChunkedVecEnv, ChunkingConfig
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 KINDS = {
@@ -22,8 +25,12 @@ KINDS = {
     "getup": "envs.tasks.locomotion.getup:make",
     "classic": "envs.tasks.classic:make",
     "gymnasium": "envs.gymnasium:make",
+    "manipulation": "envs.tasks.manipulation:make",
 }
 """kind -> ``module:function``; the function takes (config, num_worlds, device, engine, num_threads, seed)."""
+
+
+CHUNKING = tuple(field.name for field in dataclasses.fields(ChunkingConfig))
 
 
 def task_names() -> list[str]:
@@ -59,7 +66,8 @@ def make(
     """Make N worlds of a task.
 
     Args:
-        task: a name (see :func:`task_names`) or a whole task configuration with ``name`` and ``kind``.
+        task: a name (see :func:`task_names`) or a whole task configuration with ``name`` and ``kind``. Every task
+            takes ``chunk`` and ``history``, see :class:`envs.chunking.ChunkingConfig`.
         engine: ``batch``, ``warp`` or ``auto``; see :func:`envs.mujoco.physics.make_physics`.
         overrides: nested values that replace those of the task's configuration.
     """
@@ -70,6 +78,8 @@ def make(
     kind = config.get("kind")
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r} of task {config.get('name')!r}; {nearest(str(kind), KINDS)}")
+    chunking = ChunkingConfig(**{name: config.pop(name) for name in CHUNKING if name in config})
     module, function = KINDS[kind].split(":")
     build = getattr(importlib.import_module(module), function)
-    return build(config, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed)
+    env = build(config, num_worlds=num_worlds, device=device, engine=engine, num_threads=num_threads, seed=seed)
+    return env if chunking == ChunkingConfig() else ChunkedVecEnv(env, **dataclasses.asdict(chunking))
