@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "check a bundle: hashes, golden vectors, parity with torch",
     "report": "write a run's report, one HTML file",
     "convert": "write a dataset in another format",
+    "bench": "compare methods by a fixed protocol, over seeds and with intervals",
     "list": "tasks, policies, robots and shipped checkpoints",
     "doctor": "what this machine can do, and how to mend what is missing",
 }
@@ -41,6 +42,7 @@ FIRST = {
     "export": "checkpoint",
     "verify": "bundle",
     "report": "run_dir",
+    "bench": "what",
 }
 """What a first word without ``=`` stands for: ``embodied play go2_velocity`` means ``checkpoint=go2_velocity``."""
 TRACEBACK = "EMBODIED_TRACEBACK"

@@ -1,0 +1,1 @@
+"""Benchmarks that compare methods: jobs, a protocol, and what their numbers say."""

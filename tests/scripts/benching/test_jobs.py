@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.benching.jobs import OUT, Job, last_json, run, unique
+
+WRITE = "import sys; open(sys.argv[1], 'a').write('x')"
+
+
+def job(work: Path, name: str, code: str = WRITE, needs: tuple[str, ...] = ()) -> Job:
+    return Job(name, (sys.executable, "-c", code, OUT), work, needs)
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_what_a_job_leaves(tmp_path: Path) -> None:
+    made = job(tmp_path, "a/b", WRITE + "; print('hello'); print('{\"x\": 1}')")
+    assert not made.done
+    assert run([made], say=quiet).done == {"a/b"}
+    assert made.done and made.out.read_text() == "x"
+    assert "hello" in made.log.read_text() and last_json(made.log) == {"x": 1}
+    assert json.loads(made.record.read_text())["seconds"] > 0
+    assert made.folder.parent == tmp_path / "a" / "b"
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    made = job(tmp_path, "a")
+    run([made], say=quiet)
+    since = made.record.stat().st_mtime_ns
+    assert run([made], say=quiet).done == {"a"}
+    assert made.record.stat().st_mtime_ns == since
+
+
+def test_an_interrupted_job_starts_afresh(tmp_path: Path) -> None:
+    made = job(tmp_path, "a")
+    made.folder.mkdir(parents=True)
+    made.out.write_text("half")
+    run([made], say=quiet)
+    assert made.out.read_text() == "x"
+
+
+def test_other_settings_are_another_job(tmp_path: Path) -> None:
+    first, second = job(tmp_path, "a"), job(tmp_path, "a", WRITE + ";")
+    run([first], say=quiet)
+    assert first.done and not second.done
+    assert first.folder.parent == second.folder.parent
+
+
+def test_the_work_may_be_moved(tmp_path: Path) -> None:
+    def after(work: Path) -> Job:
+        return Job("b", (sys.executable, str(job(work, "a").out)), work)
+
+    assert after(tmp_path).folder.name == after(tmp_path / "elsewhere").folder.name
+
+
+def test_jobs_wait_for_what_they_need(tmp_path: Path) -> None:
+    first = job(tmp_path, "first", "import sys, time; time.sleep(0.3); open(sys.argv[1], 'w').write('1')")
+    reading = f"import sys; open(sys.argv[1], 'w').write(open({str(first.out)!r}).read() + '2')"
+    second = job(tmp_path, "second", reading, ("first",))
+    assert run([second, first], say=quiet).done == {"first", "second"}
+    assert second.out.read_text() == "12"
+
+
+def test_a_failure_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    bad = job(tmp_path, "bad", "print('before'); raise RuntimeError('no luck')")
+    silent = job(tmp_path, "silent", "pass")
+    after, last = job(tmp_path, "after", needs=("bad",)), job(tmp_path, "last", needs=("after",))
+    said: list[str] = []
+    outcome = run([bad, after, last, silent, job(tmp_path, "good")], say=said.append)
+    assert outcome.done == {"good"}
+    assert set(outcome.failed) == {"bad", "silent"}
+    assert "exit status 1" in outcome.failed["bad"] and "RuntimeError: no luck" in outcome.failed["bad"]
+    assert "wrote nothing" in outcome.failed["silent"]
+    assert outcome.skipped == {"after": "bad", "last": "after"}
+    assert any("bad failed" in line for line in said)
+    # Once mended, only what is missing is run.
+    assert run([job(tmp_path, "bad"), after, last], say=quiet).done == {"bad", "after", "last"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_more_than_so_many_at_once(tmp_path: Path, processes: int) -> None:
+    code = "import sys, time; a = time.time(); time.sleep(0.2); open(sys.argv[1], 'w').write(f'{a} {time.time()}')"
+    made = [job(tmp_path, f"{i}", code) for i in range(4)]
+    run(made, processes, quiet)
+    spans = [tuple(map(float, one.out.read_text().split())) for one in made]
+    overlaps = [sum(a < begin < b for a, b in spans) for begin, _ in spans]
+    assert max(overlaps) <= processes - 1
+
+
+@pytest.mark.parametrize("how", ["interrupt", "terminate"])
+def test_no_process_outlives_an_interruption(tmp_path: Path, how: str) -> None:
+    slow = job(tmp_path, "slow", "import time; time.sleep(60)")
+    bad = job(tmp_path, "bad", "raise SystemExit(3)")
+
+    def stop(line: str) -> None:
+        if "failed" in line and how == "terminate":
+            signal.raise_signal(signal.SIGTERM)
+        elif "failed" in line:
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt if how == "interrupt" else SystemExit):
+        run([slow, bad], 2, stop)
+    assert time.monotonic() - begin < 20
+    assert not slow.done
+
+
+def test_graphs_that_cannot_be_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needed, and no job: nobody"):
+        run([job(tmp_path, "a", needs=("nobody",))])
+    with pytest.raises(ValueError, match="need each other: a, b"):
+        run([job(tmp_path, "a", needs=("b",)), job(tmp_path, "b", needs=("a",))])
+    with pytest.raises(ValueError, match="two different jobs are named a"):
+        unique([job(tmp_path, "a"), job(tmp_path, "a", "pass")])
+    assert list(unique([job(tmp_path, "a"), job(tmp_path, "a")])) == ["a"]
