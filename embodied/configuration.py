@@ -46,6 +46,12 @@ def positive(where: str, value: float) -> None:
         raise ValueError(f"{where}={value!r}: must be a number above 0")
 
 
+def whole(where: str, value: float, low: int = 1) -> None:
+    """Raise ValueError unless value is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value or value < low:
+        raise ValueError(f"{where}={value!r}: must be a whole number of at least {low}")
+
+
 def within(where: str, value: float, low: float, high: float) -> None:
     """Raise ValueError unless low <= value <= high."""
     if not low <= value <= high:

@@ -8,7 +8,6 @@ Legend: B windows of a batch; H action chunk; A action size.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from .datasets.scaling import METHODS
 from .datasets.windows import PADDINGS, Window, epochs
 from .metrics import RunLog
 from .runtime import GracefulStop, fast_matmul, keep_memory, use_threads
+from .schedules import cosine_rate
 from .types import Obs, TaskSpec
 
 Record = dict[str, Any]
@@ -84,11 +84,6 @@ class ImitationConfig:
 
 
 # Learning -----------------------------------------------------------------------------------------------------------
-
-
-def cosine_rate(initial: float, final: float, progress: float) -> float:
-    """From ``initial`` to ``final`` along half a cosine as ``progress`` goes from 0 to 1."""
-    return final + 0.5 * (initial - final) * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Cloner:

@@ -241,8 +241,7 @@ class PPO:
             value, bootstrap, last = (self.value_moments.inverse(x) for x in (value, bootstrap, last))
         following = returns.next_values(value, bootstrap, last, rollout.truncated)
         ends = rollout.terminated, rollout.truncated
-        gamma = self.config.gamma if self.chunk == 1 else self.config.gamma**rollout.steps
-        return returns.gae(reward, value, following, *ends, gamma, self.config.lam)
+        return returns.gae(reward, value, following, *ends, self.config.gamma**rollout.steps, self.config.lam)
 
     def _explained(self, rollout: Rollout, target: Tensor, active: Tensor | None) -> float:
         """1 - var(target - value) / var(target): 1 is perfect, 0 no better than a constant."""

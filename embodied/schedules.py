@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 SCHEDULES = ("adaptive", "linear", "constant")
 
 
@@ -22,3 +24,8 @@ def adaptive_rate(
 def linear_rate(initial: float, progress: float) -> float:
     """From ``initial`` down to 0 as ``progress`` goes from 0 to 1."""
     return initial * max(0.0, 1.0 - progress)
+
+
+def cosine_rate(initial: float, final: float, progress: float) -> float:
+    """From ``initial`` to ``final`` along half a cosine as ``progress`` goes from 0 to 1."""
+    return final + 0.5 * (initial - final) * (1.0 + math.cos(math.pi * min(1.0, progress)))

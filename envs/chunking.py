@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embodied.configuration import within
+from embodied.configuration import whole, within
 from embodied.types import Obs, ObsGroup, StepResult, TaskSpec, VecEnv
 
 HISTORY_GROUP = "policy"
@@ -41,7 +41,7 @@ class ChunkingConfig:
 
     def __post_init__(self) -> None:
         for name in ("chunk", "history"):
-            _whole(f"task.{name}", getattr(self, name))
+            whole(f"task.{name}", getattr(self, name))
 
 
 class ChunkedVecEnv:
@@ -68,8 +68,8 @@ class ChunkedVecEnv:
     """
 
     def __init__(self, env: VecEnv, *, chunk: int = 1, history: int = 1, discount: float = 1.0) -> None:
-        _whole("chunk", chunk)
-        _whole("history", history)
+        whole("chunk", chunk)
+        whole("history", history)
         within("discount", discount, 0.0, 1.0)
         self.spec = chunked_spec(env.spec, chunk, history)
         self.env, self.chunk, self.history, self.discount = env, chunk, history, discount
@@ -220,9 +220,3 @@ def _turn_off_autoreset(env: Any) -> None:
             "environment with autoreset and reset_rows(mask, obs)"
         )
     env.autoreset = False
-
-
-def _whole(where: str, value: int) -> None:
-    """Raise ValueError unless value is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{where}={value!r}: must be a whole number above 0")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from envs.video import VideoWriter
+from embodied.video import VideoWriter
 
 from .player import Player, in_words, tour
 

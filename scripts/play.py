@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from omegaconf import MISSING, DictConfig
 
-from envs.video import NoGraphicsError, choose_gl
+from envs.graphics import NoGraphicsError, choose_gl
 
 from .common import load_agent, make_env, read_config
 from .config import UserError, compose, parse, plain, typed

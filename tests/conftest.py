@@ -13,13 +13,13 @@ import torch
 
 def _choose_gl() -> None:
     """MuJoCo reads MUJOCO_GL when it is first imported, which importing ``envs`` does; so load that one file alone."""
-    path = Path(__file__).parent.parent / "envs" / "video.py"
-    spec = importlib.util.spec_from_file_location("_video", path)
+    path = Path(__file__).parent.parent / "envs" / "graphics.py"
+    spec = importlib.util.spec_from_file_location("_graphics", path)
     assert spec is not None and spec.loader is not None
-    video = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(video)
-    with contextlib.suppress(video.NoGraphicsError):
-        video.choose_gl()
+    graphics = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(graphics)
+    with contextlib.suppress(graphics.NoGraphicsError):
+        graphics.choose_gl()
 
 
 _choose_gl()

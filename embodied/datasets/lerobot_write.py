@@ -13,14 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from ..video import VideoWriter
 from . import lerobot_layout as layout
 from .arrow import array_of, table_of
 from .episodes import DatasetError, DatasetInfo, Episode
 from .files import Writer, need, write_json
 from .statistics import image_statistics, merged, statistics
-from .video import VideoFile
 
 Stats = dict[str, dict[str, list[Any]]]
+
+VIDEO_QUALITY = 18
+KEYFRAME_INTERVAL = 2
+"""Frames between those that can be decoded on their own: random access is what training does."""
 
 
 class LeRobotWriter(Writer):
@@ -203,19 +207,23 @@ class _VideoFiles:
     def __init__(self, root: Path, feature: str, group: Any, fps: float, limit_mb: float) -> None:
         self._root, self._feature, self._shape, self._fps, self._limit = root, feature, group.shape, fps, limit_mb
         self._place = (0, 0)
-        self._file: VideoFile | None = None
+        self._file: VideoWriter | None = None
 
     def add(self, frames: np.ndarray) -> dict[str, Any]:
         """Append an episode; where it lies."""
-        if self._file is not None and self._file.megabytes() > self._limit:
+        if self._file is not None and self._file.megabytes > self._limit:
             self.close()
             self._place = layout.next_file(*self._place)
         if self._file is None:
             chunk, number = self._place
             path = layout.VIDEO.format(video_key=self._feature, chunk_index=chunk, file_index=number)
-            self._file = VideoFile(self._root / path, self._shape[0], self._shape[1], self._fps)
+            height, width = self._shape[:2]
+            self._file = VideoWriter(
+                self._root / path, width, height, self._fps, VIDEO_QUALITY, keyframe_interval=KEYFRAME_INTERVAL
+            )
         start = self._file.seconds
-        self._file.add(frames)
+        for frame in frames:
+            self._file.add(frame)
         found = {"chunk_index": self._place[0], "file_index": self._place[1]}
         found |= {"from_timestamp": start, "to_timestamp": self._file.seconds}  # type: ignore[dict-item]
         return {f"videos/{self._feature}/{name}": value for name, value in found.items()}

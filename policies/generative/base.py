@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from embodied.configuration import choice, from_mapping, positive
+from embodied.configuration import choice, from_mapping
 from embodied.types import Obs, TaskSpec
 
 from ..distributions import REDUCTIONS
@@ -184,10 +184,3 @@ class GenerativePolicy(nn.Module):
 def observation(obs_policy: Tensor, image: Tensor | None) -> Obs:
     """What a robot observes, as a policy takes it."""
     return {"policy": obs_policy} if image is None else {"policy": obs_policy, "image": image}
-
-
-def whole(where: str, value: int, low: int) -> None:
-    """Raise ValueError unless value is a whole number of at least low."""
-    positive(where, value)
-    if int(value) != value or value < low:
-        raise ValueError(f"{where}={value!r}: must be a whole number of at least {low}")

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from embodied.configuration import positive, within
+from embodied.configuration import positive, whole, within
 from embodied.types import Obs, TaskSpec
 
-from .base import GenerativeConfig, whole
+from .base import GenerativeConfig
 from .chain import ChainPolicy
 from .denoisers import Denoiser
 from .process import denoise
@@ -53,7 +53,7 @@ class DPPOConfig(GenerativeConfig):
         for name in ("denoising_discount", "clip_base", "clip_rate", "min_sampling_std", "min_logprob_std"):
             positive(f"policy.{name}", getattr(self, name))
         if self.finetune_steps is not None:
-            whole("policy.finetune_steps", self.finetune_steps, 1)
+            whole("policy.finetune_steps", self.finetune_steps)
 
 
 def denoising_weights(steps: int, discount: float) -> Tensor:

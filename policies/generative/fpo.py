@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from embodied.configuration import positive
+from embodied.configuration import positive, whole
 from embodied.types import Decision, Evaluation, Obs, TaskSpec
 
-from .base import GenerativeConfig, GenerativePolicy, whole
+from .base import GenerativeConfig, GenerativePolicy
 from .process import normal
 
 
@@ -35,7 +35,7 @@ class FPOConfig(GenerativeConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("policy.samples", self.samples, 1)
+        whole("policy.samples", self.samples)
         positive("policy.max_log_ratio", self.max_log_ratio)
 
 

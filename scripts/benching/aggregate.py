@@ -1,60 +1,16 @@
 """What several seeds of several methods say together: pure functions of numbers.
 
-Interquartile mean and stratified bootstrap: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice", NeurIPS 2021, sections 4.1 and 4.3.
-
-Legend: S seeds; R resamples; P points of a learning curve.
+Legend: S seeds; P points of a learning curve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
-Statistic = Callable[[Sequence[Array]], Array]
-"""From strata (..., S_i) to a number per leading index (...)."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number and where it may lie; low and high are nan where nothing can be said."""
-
-    point: float
-    low: float
-    high: float
-
-    @property
-    def known(self) -> bool:
-        """Whether there is an interval."""
-        return bool(np.isfinite([self.point, self.low, self.high]).all())
-
-
-def iqm(x: Array) -> Array:
-    """Mean of the middle half of (..., S) along the last axis: floor(S/4) values are left out at either end."""
-    ordered = np.sort(np.asarray(x, dtype=np.float64), axis=-1)
-    cut = ordered.shape[-1] // 4
-    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
-
-
-def bootstrap(
-    statistic: Statistic, strata: Sequence[Array], level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Percentile interval of a statistic whose strata (S_i,) are drawn anew, each from itself.
-
-    A stratum of one seed has nothing to draw from: the interval is unknown then, not of width 0.
-    """
-    rng = np.random.default_rng(seed)
-    strata = [np.asarray(x, dtype=np.float64) for x in strata]
-    point = float(statistic(strata))
-    if min(x.size for x in strata) < 2:
-        return Interval(point, float("nan"), float("nan"))
-    drawn = [x[rng.integers(x.size, size=(resamples, x.size))] for x in strata]
-    low, high = np.quantile(statistic(drawn), [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(point, float(low), float(high))
+from embodied.statistics import Array, iqm
 
 
 def ratio(strata: Sequence[Array]) -> Array:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .aggregate import Array, Interval, Statistic, bootstrap, difference, ratio, spread
+from embodied.statistics import Array, Interval, Statistic, bootstrap
+
+from .aggregate import difference, ratio, spread
 from .figures import Figures
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"

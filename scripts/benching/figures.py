@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from embodied.metrics import read_jsonl
+from embodied.statistics import Array
 
-from .aggregate import Array, area, curve_of, seconds_of, steps_to
+from .aggregate import area, curve_of, seconds_of, steps_to
 from .finetune import MODES, Planner, Rates
 from .jobs import Job, last_json
 from .protocol import Protocol, TaskPlan

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .aggregate import Interval, bootstrap, iqm
+from embodied.statistics import Interval, bootstrap, iqm
+
 from .claims import Verdict
 from .figures import Figures, Run
 from .protocol import STAGES, TaskPlan

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from embodied import checkpoint
-from embodied.imitation import Cloner, ImitationConfig, clone, cosine_rate
+from embodied.imitation import Cloner, ImitationConfig, clone
 from embodied.normalize import ObsNormalizer
+from embodied.schedules import cosine_rate
 from embodied.types import Decision
 
 from .datasets.examples import linear_data, spec
@@ -40,13 +41,6 @@ class Regressor(nn.Module):
 
 
 # Learning -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_rate_falls_along_a_cosine() -> None:
-    assert cosine_rate(1e-3, 1e-4, 0.0) == pytest.approx(1e-3)
-    assert cosine_rate(1e-3, 1e-4, 0.5) == pytest.approx(5.5e-4)
-    assert cosine_rate(1e-3, 1e-4, 0.25) == pytest.approx(1e-4 + 4.5e-4 * (1 + math.sqrt(0.5)))
-    assert cosine_rate(1e-3, 1e-4, 1.0) == cosine_rate(1e-3, 1e-4, 2.0) == pytest.approx(1e-4)
 
 
 def test_the_expert_is_found(tmp_path: Path) -> None:

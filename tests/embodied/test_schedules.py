@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from embodied.schedules import adaptive_rate, linear_rate
+from embodied.schedules import adaptive_rate, cosine_rate, linear_rate
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,10 @@ def test_adaptive_rate(rate: float, kl: float, expected: float) -> None:
 
 def test_linear_rate_ends_at_zero_and_stays_there() -> None:
     assert [linear_rate(2.0, p) for p in (0.0, 0.25, 1.0, 1.5)] == [2.0, 1.5, 0.0, 0.0]
+
+
+def test_the_rate_falls_along_a_cosine() -> None:
+    assert cosine_rate(1e-3, 1e-4, 0.0) == pytest.approx(1e-3)
+    assert cosine_rate(1e-3, 1e-4, 0.5) == pytest.approx(5.5e-4)
+    assert cosine_rate(1e-3, 1e-4, 0.25) == pytest.approx(1e-4 + 4.5e-4 * (1 + math.sqrt(0.5)))
+    assert cosine_rate(1e-3, 1e-4, 1.0) == cosine_rate(1e-3, 1e-4, 2.0) == pytest.approx(1e-4)

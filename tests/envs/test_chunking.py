@@ -310,8 +310,8 @@ def test_every_task_takes_chunk_and_history() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk": 0}, "chunk=0: must be a whole number above 0"),
-        ({"history": 1.5}, "history=1.5: must be a whole number above 0"),
+        ({"chunk": 0}, "chunk=0: must be a whole number of at least 1"),
+        ({"history": 1.5}, "history=1.5: must be a whole number of at least 1"),
         ({"chunk": True}, "chunk=True"),
         ({"discount": 1.5}, "discount=1.5"),
     ],

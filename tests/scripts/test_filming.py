@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.video import NoGraphicsError, choose_gl, read_video
+from envs.graphics import NoGraphicsError, choose_gl
 from scripts import filming
 from scripts.filming import FOUND, FollowCamera, film, overlay
 
+from ..helpers.video import read_video
 from .agents import make_player
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.video import NoGraphicsError, choose_gl, read_video
+from envs.graphics import NoGraphicsError, choose_gl
 from scripts import play
 from scripts.cli import main
 
+from ..helpers.video import read_video
 from .helpers import tiny_run
 
 

@@ -95,7 +95,7 @@ def test_every_step_takes_part_where_nothing_is_frozen() -> None:
     ("more", "message"),
     [
         ({"finetune_steps": 5}, "policy.finetune_steps=5: the process has only 4 steps"),
-        ({"finetune_steps": 0}, "policy.finetune_steps=0: must be a number above 0"),
+        ({"finetune_steps": 0}, "policy.finetune_steps=0: must be a whole number of at least 1"),
         ({"denoising_discount": 1.1}, "policy.denoising_discount=1.1: must lie in"),
         ({"min_logprob_std": 0.0}, "policy.min_logprob_std=0.0: must be a number above 0"),
     ],

@@ -52,7 +52,7 @@ def test_raising_the_ratio_brings_the_policy_to_the_action() -> None:
 
 
 def test_mistakes_name_what_would_be_right() -> None:
-    with pytest.raises(ValueError, match=r"policy\.samples=0: must be a number above 0"):
+    with pytest.raises(ValueError, match=r"policy\.samples=0: must be a whole number of at least 1"):
         policies.make(SMALL | {"kind": "fpo", "samples": 0}, SPEC)
     with pytest.raises(ValueError, match=r"policy\.samples=1\.5: must be a whole number of at least 1"):
         policies.make(SMALL | {"kind": "fpo", "samples": 1.5}, SPEC)

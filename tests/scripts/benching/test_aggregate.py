@@ -1,62 +1,18 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from scipy import stats
 
+from embodied.statistics import bootstrap
 from scripts.benching.aggregate import (
-    Interval,
     area,
-    bootstrap,
     curve_of,
     difference,
-    iqm,
     ratio,
     seconds_of,
     spread,
     steps_to,
 )
-
-
-@pytest.mark.parametrize("seeds", [1, 2, 3, 4, 5, 8, 11])
-def test_interquartile_mean_is_scipys(seeds: int) -> None:
-    x = np.random.default_rng(seeds).normal(size=(3, seeds))
-    np.testing.assert_allclose(iqm(x), stats.trim_mean(x, 0.25, axis=-1))
-
-
-def test_interquartile_mean_by_hand() -> None:
-    assert iqm(np.array([100.0, 1.0, 3.0, -50.0, 2.0])) == 2.0
-
-
-def _mean(strata) -> np.ndarray:
-    return np.mean(strata[0], axis=-1)
-
-
-def test_bootstrap_is_scipys() -> None:
-    x = np.random.default_rng(0).normal(2.0, 3.0, size=40)
-    ours = bootstrap(_mean, [x], resamples=20_000)
-    theirs = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-    assert ours.point == pytest.approx(x.mean())
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
-
-
-def test_bootstrap_draws_each_stratum_from_itself() -> None:
-    constant = [np.full(5, 3.0), np.full(5, 1.0)]
-    assert bootstrap(difference, constant) == Interval(2.0, 2.0, 2.0)
-
-
-def test_bootstrap_is_repeatable_and_its_level_counts() -> None:
-    x = [np.arange(10.0)]
-    assert bootstrap(_mean, x, seed=3) == bootstrap(_mean, x, seed=3)
-    narrow, wide = bootstrap(_mean, x, level=0.5), bootstrap(_mean, x, level=0.99)
-    assert wide.low < narrow.low < narrow.point < narrow.high < wide.high
-
-
-def test_one_seed_has_no_interval() -> None:
-    found = bootstrap(_mean, [np.array([4.0])])
-    assert found.point == 4.0 and math.isnan(found.low) and not found.known
 
 
 def test_ratio_and_difference_are_means_over_tasks() -> None:

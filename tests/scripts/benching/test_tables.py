@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benching.aggregate import Interval
+from embodied.statistics import Interval
 from scripts.benching.claims import verdicts
 from scripts.benching.tables import interval_text, markdown, write
 

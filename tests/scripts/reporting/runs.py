@@ -73,7 +73,7 @@ def write_checkpoint(path: Path, steps: int = 60_000) -> TaskSpec:
 
 def write_video(path: Path) -> Path:
     """A second of grey."""
-    from envs.video import VideoWriter
+    from embodied.video import VideoWriter
 
     with VideoWriter(path, 64, 48, fps=10) as writer:
         for level in range(10):
