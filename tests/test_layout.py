@@ -1,4 +1,4 @@
-"""The directions of dependency: ``scripts -> {envs, policies, sim2real} -> embodied.{types, configuration}``."""
+"""The directions of dependency: ``scripts -> {envs, policies, sim2real} -> embodied.{types, configuration, text}``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("embodied", "policies", "envs", "sim2real", "scripts")
-SHARED = ("embodied.types", "embodied.configuration")
+SHARED = ("embodied.types", "embodied.configuration", "embodied.text")
 ALLOWED = {
     "embodied": (),
     "policies": SHARED,
