@@ -2,7 +2,7 @@
 
 Legend: N worlds x M agents = B rows; T steps; H action chunk; A action size; F likelihood factors.
 
-``envs``, ``policies`` and ``sim2real`` import this module, ``configuration`` and ``text``; nothing else of ``embodied``.
+``envs``, ``policies``, ``sim2real`` import this module, ``configuration`` and ``text``, nothing else of ``embodied``.
 """
 
 from __future__ import annotations
