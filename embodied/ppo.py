@@ -17,75 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, returns, schedules
-from .configuration import choice, from_mapping, positive, within
 from .normalize import RewardScaler, RunningMoments
-from .rollout import Batch, Rollout, minibatches
-from .symmetry import MODES, MirrorImages
+from .ppo_config import PPOConfig as PPOConfig
+from .rollout import Batch, Rollout, minibatches, pieces
+from .symmetry import MirrorImages
 from .types import Evaluation, Policy, Symmetry
-
-ADVANTAGES = ("gae", "group_relative")
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """The learner's settings; a bad value is an error that names the valid ones.
-
-    num_steps: T, decisions per row and rollout.
-    gamma: discount factor of a control step; a decision of H of them counts gamma^H.  lam: of GAE, per decision.
-    schedule: ``adaptive`` keeps the sample KL near desired_kl; ``linear`` goes to 0 over training; ``constant``.
-    critic_learning_rate: None: the same as learning_rate; otherwise it keeps this proportion to it.
-    clip_range: how far a ratio may move (times the policy's factor_clip).
-    value_clip: how far a value may move from the stored one within an update, None: as far as it likes.
-    max_grad_norm: of actor and critic apart.
-    normalize_advantage: to mean 0 and standard deviation 1 over the rollout, all ranks.
-    normalize_reward: divide by the standard deviation of the discounted return.
-    normalize_value: the critic learns standardised targets.
-    symmetry: ``none``, ``augment`` (each minibatch with its mirror image) or ``mix`` (a random half is mirrored).
-    target_kl: stop the update when the sample KL of a minibatch exceeds it; None: never.
-    advantage: ``gae``, or ``group_relative`` (GRPO: no value loss; rows in groups of group_size start alike).
-    """
-
-    num_steps: int = 24
-    num_epochs: int = 5
-    num_minibatches: int = 4
-    learning_rate: float = 1e-3
-    critic_learning_rate: float | None = None
-    schedule: str = "adaptive"
-    desired_kl: float = 0.01
-    min_learning_rate: float = 1e-5
-    max_learning_rate: float = 1e-2
-    clip_range: float = 0.2
-    value_clip: float | None = None
-    entropy_coef: float = 0.01
-    value_coef: float = 1.0
-    gamma: float = 0.99
-    lam: float = 0.95
-    max_grad_norm: float = 1.0
-    adam_eps: float = 1e-8
-    normalize_advantage: bool = True
-    normalize_reward: bool = False
-    normalize_value: bool = False
-    symmetry: str = "none"
-    target_kl: float | None = None
-    advantage: str = "gae"
-    group_size: int = 8
-
-    def __post_init__(self) -> None:
-        choice("algo.schedule", self.schedule, schedules.SCHEDULES)
-        choice("algo.symmetry", self.symmetry, MODES)
-        choice("algo.advantage", self.advantage, ADVANTAGES)
-        for name in ("num_steps", "num_epochs", "num_minibatches", "learning_rate", "desired_kl", "clip_range"):
-            positive(f"algo.{name}", getattr(self, name))
-        for name in ("max_grad_norm", "critic_learning_rate", "value_clip", "target_kl"):
-            if getattr(self, name) is not None:
-                positive(f"algo.{name}", getattr(self, name))
-        within("algo.gamma", self.gamma, 0.0, 1.0)
-        within("algo.lam", self.lam, 0.0, 1.0)
-
-    @classmethod
-    def from_mapping(cls, data: Mapping[str, Any]) -> PPOConfig:
-        """From configuration; an unknown key is an error that suggests the nearest."""
-        return from_mapping(cls, data, "algo")
 
 
 @dataclass
@@ -127,7 +63,8 @@ def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Te
     total = policy - config.entropy_coef * entropy
     value = torch.zeros_like(policy)
     if config.advantage == "gae":
-        value = _mean(value_loss(evaluation.value, batch.value, batch.target, config.value_clip), batch.mask)
+        errors = value_loss(evaluation.value, batch.value, batch.target, config.value_clip, config.value_huber)
+        value = _mean(errors, batch.mask)
         total = total + config.value_coef * value
     with torch.no_grad():
         divergence = (ratio - 1 - log_ratio).sum(-1)
@@ -136,13 +73,24 @@ def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Te
     return Loss(total, policy.detach(), value.detach(), entropy.detach(), kl, clip_fraction)
 
 
-def value_loss(value: Tensor, old_value: Tensor, target: Tensor, value_clip: float | None) -> Tensor:
-    """Squared error (B,) of the value; with a clip, the larger of it and that of the value kept near the old one."""
-    loss = (value - target).square()
+def value_loss(
+    value: Tensor, old_value: Tensor, target: Tensor, value_clip: float | None, value_huber: float | None = None
+) -> Tensor:
+    """Squared error (B,) of the value; with a clip, the larger of it and that of the value kept near the old one.
+
+    value_huber: d; an error e beyond it counts 2 d |e| - d^2.
+    """
+    loss = _squared(value - target, value_huber)
     if value_clip is None:
         return loss
     kept = old_value + (value - old_value).clamp(-value_clip, value_clip)
-    return torch.maximum(loss, (kept - target).square())
+    return torch.maximum(loss, _squared(kept - target, value_huber))
+
+
+def _squared(error: Tensor, huber: float | None) -> Tensor:
+    if huber is None:
+        return error.square()
+    return 2 * nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=huber)
 
 
 def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -173,6 +121,11 @@ class PPO:
         self.actor, self.critic = _parameters(policy)
         self.parameters = self.actor + self.critic
         distributed.broadcast_module(cast(nn.Module, policy))
+        self.updates = 0
+        if config.critic_warmup and not self.critic:
+            raise ValueError("algo.critic_warmup: this policy does not tell the parameters of its critic apart")
+        if config.micro_batch is not None and policy.recurrent:
+            raise ValueError("algo.micro_batch: a policy with memory learns from whole sequences")
         self._critic_rate = (config.critic_learning_rate or config.learning_rate) / config.learning_rate
         groups = [{"params": self.actor}, {"params": self.critic}]
         self.optimizer = torch.optim.Adam(
@@ -188,7 +141,7 @@ class PPO:
 
         Returns:
             Means over the minibatches: loss/policy, loss/value, loss/entropy, kl, clip_fraction,
-            grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward.
+            grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward, reward/std.
 
         Raises:
             FloatingPointError: the rollout, the loss or the gradient is not finite; the parameters are as before the
@@ -203,6 +156,7 @@ class PPO:
         for statistics in self._epochs(rollout):
             sums = [a + b for a, b in zip(sums, statistics, strict=True)]
             steps += 1
+        self.updates += 1
         figures |= {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
         return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps)}
 
@@ -211,7 +165,8 @@ class PPO:
         """Fill in the rollout's advantage, target and mask; returns figures about them."""
         active = None if rollout.all_active else rollout.active
         paid = rollout.reward if active is None else rollout.reward[active]
-        figures = _checked({"reward": float(distributed.moments(paid)[0])})
+        mean, var = distributed.moments(paid)
+        figures = _checked({"reward": float(mean), "reward/std": float(var.sqrt())})
         reward = self._scaled_reward(rollout, active)
         if self.config.advantage == "group_relative":
             self._uneven = True
@@ -277,21 +232,38 @@ class PPO:
         """Gradients of one minibatch, reduced over ranks and clipped; its statistics in order of _STATISTICS."""
         if self.mirror is not None:
             batch = self.mirror.augment(batch)
-        evaluation = self.policy.evaluate_actions(batch.obs, batch.action, batch.trace)
-        loss = ppo_loss(evaluation, batch, self.config, self.policy.factor_weight, self.policy.factor_clip)
         self.optimizer.zero_grad(set_to_none=True)
         share = _share(batch) if self._uneven else None
-        (loss.total if share is None else loss.total * share).backward()
-        parts = torch.stack([loss.policy, loss.value, loss.entropy, loss.kl, loss.clip_fraction])
-        parts = distributed.mean_gradients_(self.parameters, parts if share is None else parts * share)
+        parts = self._accumulate(batch, share)
+        parts = distributed.mean_gradients_(self.parameters, parts)
+        if self.warming_up:
+            for parameter in self.actor:
+                parameter.grad = None
         norms = [_clip(group, self.config.max_grad_norm, parts) for group in (self.actor, self.critic)]
         statistics = torch.cat([parts, torch.stack(norms)]).tolist()  # the one synchronisation of a minibatch
         return list(_checked(dict(zip(_STATISTICS, statistics, strict=True))).values())
 
+    def _accumulate(self, batch: Batch, share: Tensor | None) -> Tensor:
+        """Add up the gradients of a minibatch, in pieces; the means of its statistics, but for the gradients' norms."""
+        sums = torch.zeros(())
+        for piece, portion in pieces(batch, self.config.micro_batch):
+            evaluation = self.policy.evaluate_actions(piece.obs, piece.action, piece.trace)
+            loss = ppo_loss(evaluation, piece, self.config, self.policy.factor_weight, self.policy.factor_clip)
+            weight = portion if share is None else share * portion
+            (loss.total * weight).backward()
+            parts = torch.stack([loss.policy, loss.value, loss.entropy, loss.kl, loss.clip_fraction])
+            sums = sums.to(parts) + parts * weight
+        return sums
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the critic alone learns."""
+        return self.updates < self.config.critic_warmup
+
     def _adapt(self, kl: float, first: bool) -> None:
         """Set the learning rate. At the first minibatch nothing has moved yet, so there is nothing to adapt to."""
         config = self.config
-        if config.schedule == "adaptive" and not first:
+        if config.schedule == "adaptive" and not first and not self.warming_up:
             limits = config.min_learning_rate, config.max_learning_rate
             self.learning_rate = schedules.adaptive_rate(self.learning_rate, kl, config.desired_kl, *limits)
         for group in self.optimizer.param_groups:
@@ -301,8 +273,9 @@ class PPO:
     # State ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser, learning rate, reward and value statistics."""
+        """Optimiser, learning rate, number of updates, reward and value statistics."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "learning_rate": self.learning_rate}
+        state["updates"] = self.updates
         for name in ("reward_scaler", "value_moments"):
             module = getattr(self, name)
             state[name] = None if module is None else module.state_dict()
@@ -312,11 +285,12 @@ class PPO:
         """Continue from :meth:`state_dict` of a learner of the same configuration."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.learning_rate = float(state["learning_rate"])
+        self.updates = int(state.get("updates", self.config.critic_warmup))  # 0.1 had none, and no warm-up
         if state["value_moments"] is not None and self.value_moments is not None:
             self.value_moments.load_state_dict(state["value_moments"])
         if state["reward_scaler"] is not None and self.config.normalize_reward:
             rows = state["reward_scaler"]["carried"].shape[0]
-            self.reward_scaler = RewardScaler(rows, self.config.gamma).to(self.parameters[0].device)
+            self.reward_scaler = RewardScaler(rows, self.config.gamma**self.chunk).to(self.parameters[0].device)
             self.reward_scaler.load_state_dict(state["reward_scaler"])
 
 

@@ -239,6 +239,18 @@ def _sequences(rollout: Rollout, count: int) -> Iterator[Batch]:
         yield batch
 
 
+def pieces(batch: Batch, size: int | None) -> Iterator[tuple[Batch, float]]:
+    """A flat minibatch in parts of at most ``size`` decisions, each with its portion of them; None: in one part."""
+    count = len(batch.value)
+    if size is None or size >= count:
+        yield batch, 1.0
+        return
+    for rows in torch.arange(count, device=batch.value.device).split(size):
+        part = {name: getattr(batch, name)[rows] for name in _FIELDS}
+        obs, trace = ({k: x[rows] for k, x in group.items()} for group in (batch.obs, batch.trace))
+        yield Batch(obs=obs, trace=trace, **part), len(rows) / count
+
+
 def _enough(available: int, count: int, what: str) -> None:
     if available < count:
         raise ValueError(f"algo.num_minibatches={count}: the rollout has only {available} {what} to share out")

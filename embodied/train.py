@@ -18,6 +18,7 @@ from torch import nn
 
 from . import checkpoint, distributed
 from .configuration import from_mapping, positive
+from .guards import Guard, GuardConfig
 from .metrics import EpisodeWindow, RunLog
 from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
@@ -41,6 +42,7 @@ class TrainConfig:
     num_threads: of torch; 0: all that this process may use, see ``embodied.runtime.use_threads``.
     seed: of networks, exploration and environment; rank r adds r.
     wandb: log to W&B as well.
+    guards: when a run is stopped that learns nothing, or forgets.
     """
 
     total_steps: int = 6_000_000
@@ -53,6 +55,7 @@ class TrainConfig:
     seed: int = 0
     wandb: bool = False
     algo: PPOConfig = field(default_factory=PPOConfig)
+    guards: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "checkpoint_interval", "log_interval", "episode_window"):
@@ -60,14 +63,20 @@ class TrainConfig:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> TrainConfig:
-        """From configuration; ``algo`` may be a mapping itself."""
+        """From configuration; ``algo`` and ``guards`` may be mappings themselves."""
         data = dict(data)
         if isinstance(data.get("algo"), Mapping):
             data["algo"] = PPOConfig.from_mapping(data["algo"])
+        if isinstance(data.get("guards"), Mapping):
+            data["guards"] = from_mapping(GuardConfig, data["guards"], "guards")
         return from_mapping(cls, data, "train")
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingStopped(RuntimeError):
+    """A run that could not go on; the message says why, and where its last checkpoint is."""
+
+
+class TrainingDiverged(TrainingStopped):
     """The update met a number that is not finite."""
 
 
@@ -222,6 +231,7 @@ def train(
 
     Raises:
         TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
+        TrainingStopped: a guard stopped it, after a checkpoint.
     """
     run_dir = Path(run_dir)
     use_threads(config.num_threads)
@@ -267,10 +277,11 @@ def _run(
 ) -> TrainResult:
     config, record, saved = trainer.config, Record(), None
     due = _next_multiple(trainer.env_steps, config.checkpoint_interval)
-    stopped = False
+    stopped, guard, reason = False, Guard(config.guards, trainer.env.spec.success_metric), None
     while trainer.env_steps < config.total_steps and not stopped:
         record = _iterate(trainer, run_dir)
-        stopped = distributed.any_rank(stop.asked)
+        reason = guard.look(record)
+        stopped = distributed.any_rank(stop.asked or reason is not None)
         last = trainer.env_steps >= config.total_steps or stopped
         if log is not None and (last or trainer.iteration % config.log_interval == 0):
             log.write(record)
@@ -281,6 +292,8 @@ def _run(
             if log is not None:
                 log.sync()  # a checkpoint's log is never behind it
             saved = trainer.save(run_dir, run_config)
+    if reason is not None:
+        raise TrainingStopped(f"training stopped at step {trainer.env_steps}: {reason}. The checkpoint is {saved}")
     finished = trainer.env_steps >= config.total_steps
     path = saved or checkpoint.latest(run_dir) or trainer.save(run_dir, run_config)
     return TrainResult(run_dir, path, trainer.env_steps, trainer.iteration, finished, record, trainer.normalizer)

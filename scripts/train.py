@@ -27,7 +27,7 @@ from embodied import checkpoint as checkpoints
 from embodied import distributed, provenance
 from embodied.display import make_display
 from embodied.symmetry import MirrorImages
-from embodied.train import TrainConfig, TrainingDiverged, TrainResult, train
+from embodied.train import TrainConfig, TrainingStopped, TrainResult, train
 from embodied.types import TaskSpec
 
 from .common import RUNS, make_env, pick_device, read_config, resolve_checkpoint, user_errors
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
             say(f"run {number} of {len(configs)}: {' '.join(jobs[number - 1])}")
         try:
             result = run(config)
-        except TrainingDiverged as error:
+        except TrainingStopped as error:
             say(f"{error}")
             status = 1
             continue

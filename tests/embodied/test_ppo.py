@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -246,3 +247,75 @@ def test_state_survives_a_round_trip() -> None:
     assert torch.equal(second.value_moments.mean, first.value_moments.mean)  # type: ignore[union-attr]
     assert torch.equal(second.reward_scaler.carried, first.reward_scaler.carried)  # type: ignore[union-attr]
     assert second.optimizer.state_dict()["state"].keys() == first.optimizer.state_dict()["state"].keys()
+
+
+def test_the_discount_of_a_reward_scaler_survives_in_chunks() -> None:
+    env = PointMass(8)
+    policy = MLPPolicy(env.spec, SMALL)
+    config = PPOConfig(normalize_reward=True, gamma=0.9)
+    first, second = (PPO(policy, config, chunk=4) for _ in range(2))
+    first.update(rollout_of(env, policy))
+    second.load_state_dict(first.state_dict())
+    assert second.reward_scaler is not None and second.reward_scaler.gamma == pytest.approx(0.9**4)
+
+
+def test_a_large_error_of_the_value_counts_linearly() -> None:
+    value, target = torch.tensor([0.5, 3.0, -3.0]), torch.zeros(3)
+    found = value_loss(value, value, target, None, value_huber=2.0)
+    assert found.tolist() == pytest.approx([0.25, 2 * 2 * 3 - 4, 2 * 2 * 3 - 4])
+    clipped = value_loss(value, torch.zeros(3), target, 0.1, value_huber=2.0)
+    assert clipped.tolist() == pytest.approx([0.25, 8.0, 8.0])
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 1000])
+def test_gradients_in_pieces_are_those_of_the_minibatch(size: int) -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    rollout = rollout_of(env, policy)
+    start, found = copy.deepcopy(policy.state_dict()), []
+    for micro_batch in (None, size):
+        policy.load_state_dict(start)
+        torch.manual_seed(3)
+        config = PPOConfig(
+            num_epochs=2, num_minibatches=3, learning_rate=1e-2, schedule="constant", micro_batch=micro_batch
+        )
+        figures = PPO(policy, config).update(rollout)
+        found.append((parameters(policy), figures))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=2e-5)
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-3, abs=1e-5)
+
+
+def test_what_pieces_do_not_go_with() -> None:
+    with pytest.raises(ValueError, match=r"algo\.micro_batch=8: goes with algo\.symmetry=none only"):
+        PPOConfig(micro_batch=8, symmetry="mix")
+    env = Recall(4)
+    with pytest.raises(ValueError, match="a policy with memory learns from whole sequences"):
+        PPO(GRUPolicy(env.spec, GRUConfig(hidden=(8,), memory_size=8)), PPOConfig(micro_batch=8))
+
+
+def test_only_the_critic_learns_while_it_warms_up() -> None:
+    env = PointMass(16)
+    policy = MLPPolicy(env.spec, SMALL)
+    actor, critic = (
+        [p.detach().clone() for p in group] for group in (policy.actor_parameters(), policy.critic_parameters())
+    )
+    ppo = PPO(policy, PPOConfig(critic_warmup=2, entropy_coef=0.01))
+    for _ in range(2):
+        assert ppo.warming_up
+        figures = ppo.update(rollout_of(env, policy))
+        assert figures["kl"] == pytest.approx(0.0, abs=1e-9) and figures["learning_rate"] == 1e-3
+        assert figures["grad_norm/actor"] == 0.0 < figures["grad_norm/critic"]
+    assert all(torch.equal(a, b) for a, b in zip(actor, policy.actor_parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(critic, policy.critic_parameters(), strict=True))
+    again = PPO(policy, ppo.config)
+    again.load_state_dict(ppo.state_dict())
+    assert not again.warming_up
+    assert again.update(rollout_of(env, policy))["kl"] > 0.0
+
+
+def test_a_critic_that_cannot_be_told_apart_cannot_warm_up() -> None:
+    env = PointMass(4)
+    policy = MLPPolicy(env.spec, SMALL)
+    policy.critic_parameters = lambda: iter(())  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"algo\.critic_warmup: this policy does not tell"):
+        PPO(policy, PPOConfig(critic_warmup=1))

@@ -15,9 +15,10 @@ from torch import Tensor
 
 import policies
 from embodied import checkpoint
+from embodied.guards import GuardConfig
 from embodied.metrics import read_jsonl
 from embodied.ppo import PPOConfig
-from embodied.train import TrainConfig, TrainingDiverged, TrainResult, train
+from embodied.train import TrainConfig, TrainingDiverged, TrainingStopped, TrainResult, train
 from embodied.types import StepResult
 from tests.helpers.environments import PointMass, Recall
 
@@ -157,6 +158,23 @@ def test_nan_stops_the_run_and_spares_the_checkpoints(tmp_path: Path) -> None:
 def test_nan_before_any_checkpoint_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match="no checkpoint had been written"):
         go(tmp_path, 5, env=Poisoned(32, after=0))
+
+
+class Mute(PointMass):
+    """Never rewards."""
+
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        result.reward = torch.zeros_like(result.reward)
+        return result
+
+
+def test_a_guard_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match=rf"stopped at step {2 * ROLLOUT}: all rewards were 0 for 2 .*000768$"):
+        go(tmp_path, 5, env=Mute(32), guards=GuardConfig(zero_signal=2))
+    assert checkpoint.load(tmp_path).env_steps == 2 * ROLLOUT
+    assert len(read_jsonl(tmp_path / "metrics.jsonl")) == 2
+    assert go(tmp_path, 3, env=Mute(32), guards=GuardConfig(zero_signal=2), resume=tmp_path).finished
 
 
 def test_a_signal_ends_the_run_with_a_checkpoint_that_can_be_resumed(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The settings of the learner, :class:`embodied.ppo.PPO`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import schedules
+from .configuration import choice, from_mapping, positive, whole, within
+from .symmetry import MODES
+
+ADVANTAGES = ("gae", "group_relative")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """The learner's settings; a bad value is an error that names the valid ones.
+
+    num_steps: T, decisions per row and rollout.
+    gamma: discount factor of a control step; a decision of H of them counts gamma^H.  lam: of GAE, per decision.
+    schedule: ``adaptive`` keeps the sample KL near desired_kl; ``linear`` goes to 0 over training; ``constant``.
+    critic_learning_rate: None: the same as learning_rate; otherwise it keeps this proportion to it.
+    clip_range: how far a ratio may move (times the policy's factor_clip).
+    value_clip: how far a value may move from the stored one within an update, None: as far as it likes.
+    value_huber: beyond this error the value's loss grows linearly; None: never.
+    max_grad_norm: of actor and critic apart.
+    critic_warmup: updates at the start in which the critic alone learns, for a pretrained actor.
+    micro_batch: decisions whose gradients are computed at once, so that large networks fit; None: a minibatch. It
+        changes nothing but memory and speed.
+    normalize_advantage: to mean 0 and standard deviation 1 over the rollout, all ranks.
+    normalize_reward: divide by the standard deviation of the discounted return.
+    normalize_value: the critic learns standardised targets.
+    symmetry: ``none``, ``augment`` (each minibatch with its mirror image) or ``mix`` (a random half is mirrored).
+    target_kl: stop the update when the sample KL of a minibatch exceeds it; None: never.
+    advantage: ``gae``, or ``group_relative`` (GRPO: no value loss; rows in groups of group_size start alike).
+    """
+
+    num_steps: int = 24
+    num_epochs: int = 5
+    num_minibatches: int = 4
+    learning_rate: float = 1e-3
+    critic_learning_rate: float | None = None
+    schedule: str = "adaptive"
+    desired_kl: float = 0.01
+    min_learning_rate: float = 1e-5
+    max_learning_rate: float = 1e-2
+    clip_range: float = 0.2
+    value_clip: float | None = None
+    value_huber: float | None = None
+    entropy_coef: float = 0.01
+    value_coef: float = 1.0
+    gamma: float = 0.99
+    lam: float = 0.95
+    max_grad_norm: float = 1.0
+    adam_eps: float = 1e-8
+    critic_warmup: int = 0
+    micro_batch: int | None = None
+    normalize_advantage: bool = True
+    normalize_reward: bool = False
+    normalize_value: bool = False
+    symmetry: str = "none"
+    target_kl: float | None = None
+    advantage: str = "gae"
+    group_size: int = 8
+
+    def __post_init__(self) -> None:
+        choice("algo.schedule", self.schedule, schedules.SCHEDULES)
+        choice("algo.symmetry", self.symmetry, MODES)
+        choice("algo.advantage", self.advantage, ADVANTAGES)
+        for name in ("num_steps", "num_epochs", "num_minibatches", "learning_rate", "desired_kl", "clip_range"):
+            positive(f"algo.{name}", getattr(self, name))
+        for name in ("max_grad_norm", "critic_learning_rate", "value_clip", "value_huber", "target_kl", "micro_batch"):
+            if getattr(self, name) is not None:
+                positive(f"algo.{name}", getattr(self, name))
+        within("algo.gamma", self.gamma, 0.0, 1.0)
+        within("algo.lam", self.lam, 0.0, 1.0)
+        whole("algo.critic_warmup", self.critic_warmup, 0)
+        if self.micro_batch is not None and self.symmetry != "none":
+            raise ValueError(f"algo.micro_batch={self.micro_batch}: goes with algo.symmetry=none only")
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> PPOConfig:
+        """From configuration; an unknown key is an error that suggests the nearest."""
+        return from_mapping(cls, data, "algo")
