@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-OPTIONAL = ("recipe", "policy_recipe")
-"""Groups that may be left out: ``~recipe`` trains with the general defaults instead of what was tuned for the task, or
-for a policy on it (``~policy_recipe`` leaves out the latter alone)."""
+OPTIONAL = ("recipe", "policy_recipe", "finetune")
+"""Groups that may be left out: ``~recipe`` trains with the general defaults instead of what was tuned for the task, for
+a policy on it (``~policy_recipe`` leaves out the latter alone), or for a policy's fine-tuning (``~finetune``)."""
 
 
 class UserError(Exception):

@@ -13,9 +13,11 @@ from embodied import checkpoint as checkpoints
 from embodied.types import TaskSpec
 
 from .common import user_errors
-from .config import options, parse
+from .config import CONFIGS, options, parse
 from .evaluate import check_fit
 
+FINETUNE = "finetune"
+"""The group of what was tuned for a policy that starts from a pretrained one."""
 CHUNKING = ("chunk", "history")
 """Keys of a task that say what a decision is; a pretrained policy goes with them."""
 ALWAYS = "action_scaling"
@@ -23,24 +25,31 @@ ALWAYS = "action_scaling"
 
 
 def choices(pretrained: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
-    """The choices of task and policy that a pretrained run made, where the command line makes none."""
-    given = [str(override.key_or_group) for override in parse(argv)]
+    """The choices of task and policy that a pretrained run made, and what was tuned for fine-tuning that policy.
+
+    What the command line chooses, or leaves out by ``~``, is not among them.
+    """
+    given = {str(override.key_or_group): override for override in parse(argv)}
     own = {"task": pretrained["task"]["name"], "policy": pretrained["policy"]["kind"]}
+    policy = str(given["policy"].value()) if "policy" in given else own["policy"]
+    if "recipe" not in given:
+        own[FINETUNE] = policy
     return [f"{group}={name}" for group, name in own.items() if group not in given and name in options(group)]
 
 
 def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[str]) -> None:
-    """Take over a pretrained run's settings of policy and chunks, in place; what the command line names goes first.
+    """Take over a pretrained run's settings of policy and chunks, in place.
 
-    They go before those of the task's recipe, which may be meant for another policy. Another kind of policy takes those
+    What the command line names goes first, then what was tuned for fine-tuning. They go before those of the task's
+    recipe, which may be meant for another policy. Another kind of policy takes those
     that it has as well: for two rules of one generative policy, the settings of network and process.
     """
-    overrides = {str(override.key_or_group): override for override in parse(argv)}
+    overrides = _tuned(argv) | {str(o.key_or_group): o.value() for o in parse(argv) if not o.is_delete()}
     if config.policy.kind == pretrained["policy"]["kind"]:
         policy = OmegaConf.create(dict(pretrained["policy"]))
-        for key, override in overrides.items():
+        for key, value in overrides.items():
             if key.startswith("policy."):
-                OmegaConf.update(policy, key.removeprefix("policy."), override.value())
+                OmegaConf.update(policy, key.removeprefix("policy."), value)
         OmegaConf.update(config, "policy", policy, merge=False, force_add=True)
     for key, value in pretrained["policy"].items():
         known = (key in config.policy and key != "kind") or key == ALWAYS
@@ -49,6 +58,15 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
     for key in CHUNKING:
         if key in pretrained["task"] and not _named(f"task.{key}", overrides):
             OmegaConf.update(config, f"task.{key}", pretrained["task"][key], force_add=True)
+
+
+def _tuned(argv: Sequence[str]) -> dict[str, Any]:
+    """``policy.<key>`` -> value, of the chosen configs/finetune."""
+    name = next((str(o.value()) for o in parse(argv) if o.key_or_group == FINETUNE and not o.is_delete()), None)
+    if name is None:
+        return {}
+    policy = OmegaConf.to_container(OmegaConf.load(CONFIGS / FINETUNE / f"{name}.yaml"))
+    return {f"policy.{key}": value for key, value in cast(dict[str, Any], policy).get("policy", {}).items()}
 
 
 def _named(key: str, given: Iterable[str]) -> bool:

@@ -120,7 +120,8 @@ def fresh(argv: Sequence[str]) -> DictConfig:
     if init == "None":
         return compose(RunConfig, "train", argv)
     pretrained = read_config(init)
-    config = compose(RunConfig, "train", [*choices(pretrained, argv), *argv])
+    argv = [*choices(pretrained, argv), *argv]
+    config = compose(RunConfig, "train", argv)
     inherit(config, pretrained, argv)
     return config
 

@@ -45,6 +45,17 @@ def test_another_rule_takes_over_what_it_shares(pretrained: Path) -> None:
     assert config.policy.kind == "gru" and config.policy.hidden == [12] and config.policy.memory_size == 128
 
 
+def test_what_was_tuned_for_fine_tuning_goes_before_all_but_the_command_line(pretrained: Path) -> None:
+    config = configure([f"init={pretrained}", "policy=ncdpo"])
+    assert (config.algo.critic_warmup, config.algo.num_minibatches) == (3, 32)  # the latter of the recipe
+    assert config.policy.init_std == 0.1  # the pretrained one has 1.0
+    given = configure([f"init={pretrained}", "policy=ncdpo", "policy.init_std=0.3", "algo.critic_warmup=1"])
+    assert (given.policy.init_std, given.algo.critic_warmup) == (0.3, 1)
+    for left_out in ("~finetune", "~recipe"):
+        plain = configure([f"init={pretrained}", "policy=ncdpo", left_out])
+        assert (plain.policy.init_std, plain.algo.critic_warmup) == (1.0, 0)
+
+
 def test_training_begins_with_the_pretrained_weights(pretrained: Path, tmp_path: Path) -> None:
     argv = ["train", f"init={pretrained}", *FEW, "algo.learning_rate=1e-12", f"run_dir={tmp_path / 'run'}"]
     assert main([*argv, "total_steps=16", "algo.schedule=constant"]) == 0
