@@ -10,7 +10,9 @@
   which.
 
 All sides run the same number of worlds on the same number of threads with actions of the same spread of joint targets,
-in alternating rounds of one run; ratios are taken within a round, and the median is reported. Run it alone.
+in alternating rounds of one run; ratios are taken within a round, and the median is reported. Rounds are short and
+many: machines change their speed for seconds at a time, which is then the same for both sides of nearly every round.
+Within a round, environment and raw physics start from the same states and take the same targets. Run it alone.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from envs.mujoco.batch import available_cpus
 from .common import machine, report, spread, timed, write
 
 PEER = "Go1JoystickFlatTerrain-v1"
+WARM_UP = 5  # rounds that do not count
 PEER_ACTION_SCALE = 0.5  # rad a unit, its configuration's action_scale
 WORKER = Path(__file__).parent / "peers" / "envpool_worker.py"
 
@@ -49,22 +52,24 @@ class Ours:
         offset, scale = torch.tensor(spec.offset), torch.tensor(spec.scale)
         self.actions = (noise / scale)[:, :, None]
         self.targets = (offset + noise).numpy()
+        self.taken = 0
         self.raw = Batch(physics.model, worlds, threads)
         self.ctrl = self.raw.bind("ctrl")
 
     @torch.inference_mode()
     def step(self, steps: int) -> None:
         """Environment steps."""
-        for step in range(steps):
+        for step in range(self.taken, self.taken + steps):
             self.env.step(self.actions[step % len(self.actions)])
 
-    def match(self) -> None:
-        """Put the raw physics where the environment is."""
+    def match(self, taken: int) -> None:
+        """Put the raw physics where the environment is; both go on after ``taken`` of the prepared actions."""
         self.raw.state[:] = self.env.physics.state_dict()["state"].numpy()
+        self.taken = taken
 
     def step_raw(self, steps: int) -> None:
         """The same control periods by the physics alone."""
-        for step in range(steps):
+        for step in range(self.taken, self.taken + steps):
             self.ctrl[:] = self.targets[step % len(self.targets)]
             self.raw.step(nstep=self.env.substeps)
 
@@ -102,10 +107,19 @@ class Peer:
         self.process.wait(timeout=30)
 
 
-def rounds(sides: dict[str, Callable[[], float]], count: int, per_round: int) -> dict[str, list[float]]:
-    """World-steps a second of every side, in ``count`` alternating rounds of ``per_round`` world-steps each."""
+def rounds(
+    sides: dict[str, Callable[[], float]],
+    count: int,
+    per_round: int,
+    begin: Callable[[int], None] = lambda number: None,
+) -> dict[str, list[float]]:
+    """World-steps a second of every side, in ``count`` alternating rounds of ``per_round`` world-steps each.
+
+    begin: called before each round with its number.
+    """
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(count):
+        begin(number)
         order = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in order:
             rates[name].append(per_round / sides[name]())
@@ -115,13 +129,16 @@ def rounds(sides: dict[str, Callable[[], float]], count: int, per_round: int) ->
 def compare(ours: Ours, args: argparse.Namespace) -> dict[str, Any]:
     """Environment against its own raw physics."""
 
-    def raw() -> float:
-        ours.match()
-        return timed(lambda: ours.step_raw(args.steps))
+    sides = {
+        "environment": lambda: timed(lambda: ours.step(args.steps)),
+        "raw": lambda: timed(lambda: ours.step_raw(args.steps)),
+    }
 
-    sides = {"environment": lambda: timed(lambda: ours.step(args.steps)), "raw": raw}
-    rounds(sides, 1, 1)  # warm up
-    rates = rounds(sides, args.rounds, args.worlds * args.steps)
+    def begin(number: int) -> None:
+        ours.match(number * args.steps)
+
+    rounds(sides, WARM_UP, 1, begin)
+    rates = rounds(sides, args.rounds, args.worlds * args.steps, begin)
     return _summary(rates, "environment", "raw")
 
 
@@ -134,8 +151,12 @@ def compare_peer(ours: Ours, peer: Peer, args: argparse.Namespace) -> dict[str, 
         "environment": lambda: timed(lambda: ours.step(args.steps)),
         "envpool": lambda: peer.seconds(args.steps),
     }
-    rounds(sides, 1, 1)
-    return _summary(rounds(sides, args.rounds, args.worlds * args.steps), "environment", "envpool")
+
+    def begin(number: int) -> None:
+        ours.taken = number * args.steps
+
+    rounds(sides, WARM_UP, 1, begin)
+    return _summary(rounds(sides, args.rounds, args.worlds * args.steps, begin), "environment", "envpool")
 
 
 def _summary(rates: dict[str, list[float]], ours: str, other: str) -> dict[str, Any]:
@@ -182,8 +203,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--worlds", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as CPUs")
-    parser.add_argument("--steps", type=int, default=100, help="control steps a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=4, help="control steps a round")
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--target-std", type=float, default=0.1, help="spread of the joint targets, rad")
     parser.add_argument("--out", default="results/benchmarks/throughput.json")
     return parser.parse_args(argv)

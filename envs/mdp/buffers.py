@@ -1,6 +1,10 @@
 """What an environment remembers of N worlds: named columns of one matrix.
 
 A world's reset is then one index operation instead of one a buffer, and so is reading a few worlds.
+
+Memory is worlds last: shapes begin with N, but the numbers of one column lie side by side. Most of a step is arithmetic
+on short columns (3 of a velocity, 12 of the joints); in this order each is a run over all worlds, which processors and
+GPUs do at once, where rows of 12 are 12 steps each (measured at N = 1024: a sum over the joints takes a quarter).
 Legend: N worlds; n of them; every buffer is (N, *shape).
 """
 
@@ -11,6 +15,11 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+
+
+def worlds_last(x: Tensor) -> Tensor:
+    """A float32 copy of x (n, *shape), of the same shape and with worlds last in memory."""
+    return torch.empty(*x.shape[1:], len(x), dtype=torch.float32, device=x.device).movedim(-1, 0).copy_(x)
 
 
 class Buffers(Mapping[str, Tensor]):
@@ -28,7 +37,7 @@ class Buffers(Mapping[str, Tensor]):
     ) -> None:
         self.shapes = dict(shapes)
         width = sum(math.prod(shape) for shape in self.shapes.values())
-        self.matrix = torch.zeros(num_worlds, width, dtype=dtype, device=device)
+        self.matrix = torch.zeros(width, num_worlds, dtype=dtype, device=device).t()
         self._views = self._name(self.matrix)
 
     def _name(self, matrix: Tensor) -> dict[str, Tensor]:

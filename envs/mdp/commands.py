@@ -60,7 +60,7 @@ class VelocityCommand:
         self.config, self.dt = config, dt
         limits = torch.tensor(list(config.limits.values()), device=device)
         self._low, self._span = limits[:, 0], limits[:, 1] - limits[:, 0]
-        self.value = torch.zeros(num_worlds, 3, device=device)
+        self.value = torch.zeros(3, num_worlds, device=device).t()  # worlds last
         self.moving = torch.zeros(num_worlds, dtype=torch.bool, device=device)
         self.time_left = torch.zeros(num_worlds, device=device)
         self._zero = torch.ones(num_worlds, dtype=torch.bool, device=device)

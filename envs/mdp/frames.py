@@ -6,24 +6,30 @@ import torch
 from torch import Tensor
 
 
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """a x b, (..., 3), worlds last in memory."""
+    return torch.linalg.cross(a.movedim(-1, 0), b.movedim(-1, 0), dim=0).movedim(0, -1)
+
+
 def rotate(quat: Tensor, vec: Tensor) -> Tensor:
     """Body to world: (n, 4), (n, 3) -> (n, 3)."""
     w, axis = quat[..., :1], quat[..., 1:]
-    t = 2.0 * torch.linalg.cross(axis, vec)
-    return vec + w * t + torch.linalg.cross(axis, t)
+    t = 2.0 * _cross(axis, vec)
+    return vec + w * t + _cross(axis, t)
 
 
 def rotate_inverse(quat: Tensor, vec: Tensor) -> Tensor:
     """World to body: (n, 4), (n, 3) -> (n, 3)."""
     w, axis = quat[..., :1], quat[..., 1:]
-    t = 2.0 * torch.linalg.cross(axis, vec)
-    return vec - w * t + torch.linalg.cross(axis, t)
+    t = 2.0 * _cross(axis, vec)
+    return vec - w * t + _cross(axis, t)
 
 
 def gravity_in_body(quat: Tensor) -> Tensor:
-    """Unit gravity direction (0, 0, -1) seen from the body frame, (n, 3)."""
+    """Unit gravity direction (0, 0, -1) seen from the body frame, (n, 3), worlds last in memory."""
     w, x, y, z = quat.unbind(-1)
-    return torch.stack([2 * (w * y - x * z), -2 * (w * x + y * z), 2 * (x * x + y * y) - 1], dim=-1)
+    down = torch.stack([w * y - x * z, -(w * x + y * z), x * x + y * y - 0.5])
+    return down.mul_(2).movedim(0, -1)
 
 
 def yaw(quat: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from embodied.configuration import nearest
 from embodied.types import Mirror, ObsGroup, ObsTerm, Symmetry
 
+from ..mujoco.indices import span
 from . import observations
 from .state import LeggedState
 from .terms import bind
@@ -43,8 +45,8 @@ class ObservationGroups:
     ) -> None:
         if "policy" not in config:
             raise ValueError(f"observations need a group 'policy'; got {', '.join(config) or 'none'}")
-        self._terms: dict[str, list[Callable[[LeggedState], Tensor]]] = {}
-        self._noise: dict[str, Tensor | None] = {}
+        self._terms: dict[str, Callable[[LeggedState], Tensor]] = {}  # every term once, whichever groups have it
+        self._noise: dict[str, list[tuple[slice, float]]] = {}
         self.groups: dict[str, ObsGroup] = {}
         mirror_of: dict[str, Mirror] = {}
         for group, terms in config.items():
@@ -52,13 +54,22 @@ class ObservationGroups:
             if not kept:
                 raise ValueError(f"the observation group {group!r} has no terms")
             built = [_build(group, name, options, given, example, names) for name, options in kept.items()]
-            self._terms[group] = [function for function, _ in built]
+            self._terms |= {spec.name: function for function, spec in built}
             self.groups[group] = ObsGroup.of(*(spec for _, spec in built))
             mirror_of[group] = _join([_mirror(spec, mirrors) for _, spec in built])
-            noise = torch.cat([example.gravity_b.new_full((spec.size,), spec.noise) for _, spec in built])
-            self._noise[group] = noise if bool(noise.any()) else None
+            self._noise[group] = _noisy_elements([spec for _, spec in built])
         self.mirrors = mirror_of
         self.sensed = self._sensed(example.gravity_b.device)
+        self._rows = self._find_rows(example.gravity_b.device)
+
+    def _find_rows(self, device: torch.device) -> dict[str, slice | Tensor]:
+        """Where the elements of each group are among those of all terms."""
+        sizes = {spec.name: spec.size for group in self.groups.values() for spec in group.terms}
+        ends = dict(zip(self._terms, accumulate(sizes[name] for name in self._terms), strict=True))
+        return {
+            name: span([i for spec in group.terms for i in range(ends[spec.name] - spec.size, ends[spec.name])], device)
+            for name, group in self.groups.items()
+        }
 
     def _sensed(self, device: torch.device) -> Tensor:
         """(size,) bool: the elements of the group ``policy`` that come through sensors."""
@@ -72,15 +83,8 @@ class ObservationGroups:
 
     def __call__(self, state: LeggedState, generator: torch.Generator) -> dict[str, Tensor]:
         """Observe n states: group -> (n, size), with U(-noise, noise) added from ``generator``."""
-        out = {}
-        for group, terms in self._terms.items():
-            value = torch.cat([function(state) for function in terms], dim=-1)
-            noise = self._noise[group]
-            if noise is not None:
-                draw = torch.rand(value.shape, generator=generator, device=value.device)
-                value = torch.addcmul(value, draw.mul_(2).sub_(1), noise)
-            out[group] = value
-        return out
+        seen = torch.cat([term(state).t() for term in self._terms.values()])  # worlds last, as the state's fields are
+        return {group: _hand_out(seen[rows], self._noise[group], generator) for group, rows in self._rows.items()}
 
 
 def _build(
@@ -109,6 +113,23 @@ def _build(
         parameters={key: given[key] for key in asked},
     )
     return function, spec
+
+
+def _hand_out(clean: Tensor, noisy: list[tuple[slice, float]], generator: torch.Generator) -> Tensor:
+    """A group's elements (size, n) as rows of their own, (n, size), with noise."""
+    out = clean.new_empty(clean.shape[::-1])
+    if not noisy:
+        return out.copy_(clean.t())
+    noise = torch.zeros_like(clean)
+    for elements, width in noisy:
+        noise[elements].uniform_(-width, width, generator=generator)
+    return torch.add(clean.t(), noise.t(), out=out)
+
+
+def _noisy_elements(terms: list[ObsTerm]) -> list[tuple[slice, float]]:
+    """Where the terms with noise are in their group, and its half-width."""
+    ends = list(accumulate(term.size for term in terms))
+    return [(slice(end - term.size, end), term.noise) for term, end in zip(terms, ends, strict=True) if term.noise > 0]
 
 
 def _noise(name: str, options: Any) -> float:

@@ -85,8 +85,8 @@ def last_action(s: LeggedState) -> Tensor:
 def gait_clock(s: LeggedState, frequency: float, offset: float, dead_band: float, settle_s: float) -> Tensor:
     """(sin, cos) of the first leg's phase; (0, 0) once the command's norm was below ``dead_band`` for ``settle_s``."""
     # The parameters go into the task's spec: from them the robot's runtime computes the same term.
-    angle = 2 * math.pi * s.phase[:, :1]
-    return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1) * s.moving[:, None]
+    angle = 2 * math.pi * s.phase[:, 0]
+    return (torch.stack([torch.sin(angle), torch.cos(angle)]) * s.moving).t()
 
 
 @_term("m", "heading", "scan")

@@ -17,12 +17,12 @@ from .state import LeggedState
 
 def track_lin_vel(s: LeggedState, sigma: float = 0.25) -> Tensor:
     """exp(-|v_xy - command|^2 / sigma); sigma in (m/s)^2."""
-    return torch.exp(-(s.lin_vel_b[:, :2] - s.command[:, :2]).square().sum(-1) / sigma)
+    return torch.exp(s.lin_vel_error_sq / -sigma)
 
 
 def track_ang_vel(s: LeggedState, sigma: float = 0.25) -> Tensor:
     """exp(-(yaw rate - command)^2 / sigma); sigma in (rad/s)^2."""
-    return torch.exp(-(s.ang_vel_b[:, 2] - s.command[:, 2]).square() / sigma)
+    return torch.exp(s.yaw_rate_error.square() / -sigma)
 
 
 def lin_vel_z(s: LeggedState) -> Tensor:
@@ -37,7 +37,7 @@ def ang_vel_xy(s: LeggedState) -> Tensor:
 
 def orientation(s: LeggedState) -> Tensor:
     """Squared sine of the tilt."""
-    return s.gravity_b[:, :2].square().sum(-1)
+    return s.tilt_sq
 
 
 def base_height(s: LeggedState, target: float) -> Tensor:
@@ -47,8 +47,8 @@ def base_height(s: LeggedState, target: float) -> Tensor:
 
 def pose(s: LeggedState, standing_scale: float = 1.0) -> Tensor:
     """Mean |joint position - default| [rad], weighted by ``standing_scale`` where the robot stands, calm."""
-    standing = ~s.moving & (calm(s) > 0)
-    return s.joint_offset.abs().mean(-1) * torch.where(standing, standing_scale, 1.0)
+    deviation = s.joint_offset.abs().mean(-1)
+    return torch.where(~s.moving & s.calm, deviation * standing_scale, deviation)
 
 
 def hip_deviation(s: LeggedState) -> Tensor:
@@ -86,11 +86,6 @@ def joint_limits(s: LeggedState, low: Tensor, high: Tensor, margin: float = 0.05
     return ((low + margin - s.joint_pos).relu() + (s.joint_pos - high + margin).relu()).sum(-1)
 
 
-def calm(s: LeggedState, speed: float = 0.2, tilt: float = 0.1) -> Tensor:
-    """1 where the base is slower than ``speed`` [m/s] and the sine of its tilt is below ``tilt``."""
-    return ((s.lin_vel_b[:, :2].norm(dim=-1) < speed) & (s.gravity_b[:, :2].norm(dim=-1) < tilt)).float()
-
-
 def gait_contact(s: LeggedState, duty: float) -> Tensor:
     """Fraction of the feet whose contact agrees with the gait: stance for phase < duty, all stance at a stand.
 
@@ -98,16 +93,15 @@ def gait_contact(s: LeggedState, duty: float) -> Tensor:
     has to be free to step.
     """
     stance = (s.phase < duty) | ~s.moving[:, None]
-    free = ~s.moving & (calm(s) == 0)
-    return torch.where(free, 1.0, (s.contact == stance).float().mean(-1))
+    free = ~(s.moving | s.calm)
+    return (s.contact == stance).mean(-1, dtype=torch.float32).masked_fill(free, 1.0)
 
 
 def swing_height(s: LeggedState, duty: float, height: float) -> Tensor:
     """Squared error of the swinging feet's height against a half sine of amplitude ``height`` [m^2], summed."""
-    progress = ((s.phase - duty) / (1.0 - duty)).clamp_min(0.0)
-    target = height * torch.sin(math.pi * progress)
-    swinging = (s.phase >= duty) & s.moving[:, None]
-    return ((s.foot_height - target).square() * swinging).sum(-1)
+    angle = (s.phase - duty) * (math.pi / (1.0 - duty))  # from 0 to pi within the swing, negative in stance
+    swinging = (angle >= 0.0) & s.moving[:, None]
+    return ((s.foot_height - height * torch.sin(angle)).square() * swinging).sum(-1)
 
 
 def swing_peak(s: LeggedState, duty: float, height: float, sigma: float = 0.03) -> Tensor:
@@ -122,7 +116,8 @@ def swing_peak(s: LeggedState, duty: float, height: float, sigma: float = 0.03) 
 
 def foot_slip(s: LeggedState) -> Tensor:
     """Sum of squared horizontal velocities of the feet in contact [(m/s)^2]."""
-    return (s.foot_vel_w[..., :2].square().sum(-1) * s.contact).sum(-1)
+    x, y, _ = s.foot_vel_w.unbind(-1)
+    return ((x.square() + y.square()) * s.contact).sum(-1)
 
 
 def foot_impact(s: LeggedState) -> Tensor:

@@ -53,11 +53,11 @@ class HeightScan:
         """
         if not len(self._points):
             return qpos.new_zeros(len(qpos), 0)
-        heading = yaw(qpos[:, 3:7])[:, None]
-        x, y = self._points.unbind(-1)
+        heading = yaw(qpos[:, 3:7])
+        x, y = self._points.t()[..., None]  # (P, 1) each: what follows is (P, n), worlds last in memory
         cos, sin = torch.cos(heading), torch.sin(heading)
-        points = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + qpos[:, None, :2]
-        return qpos[:, 2:3] - ground(points) - nominal
+        points = torch.stack([cos * x - sin * y + qpos[:, 0], sin * x + cos * y + qpos[:, 1]])
+        return qpos[:, 2:3] - ground(points.permute(2, 1, 0)) - nominal
 
     @property
     def mirror(self) -> Mirror:

@@ -1,21 +1,29 @@
 """The state of n legged robots, as the terms see it: float32 tensors with units and frames in their names.
 
+A task makes them worlds last in memory, see :mod:`envs.mdp.buffers`. What several terms share is computed once.
+
 Suffix ``_w``: world frame, ``_b``: base frame. Legs are in the robot's ``leg_names`` order, joints in joint order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .frames import gravity_in_body, rotate_inverse
 
+CALM_SPEED, CALM_TILT = 0.2, 0.1  # m/s; sine
+
 
 @dataclass
 class LeggedState:
-    """Everything a reward, observation or termination may look at. Foot and torque fields lag by one substep."""
+    """Everything a reward, observation or termination may look at. Foot and torque fields lag by one substep.
+
+    What is cached is for rewards, terminations and figures: a push that follows them changes ``lin_vel_b`` alone.
+    """
 
     base_pos_w: Tensor  # (n, 3) m
     base_height: Tensor  # (n,) m above the ground below the base
@@ -44,6 +52,31 @@ class LeggedState:
     com_shift: Tensor  # (n, 3) m of the base's centre of mass, base frame
     height_scan: Tensor  # (n, P) m, base height above the ground at P points around the base; P may be 0
 
+    @cached_property
+    def speed_sq(self) -> Tensor:
+        """(n,) squared speed of the base along its x and y [(m/s)^2]."""
+        return self.lin_vel_b[:, :2].square().sum(-1)
+
+    @cached_property
+    def tilt_sq(self) -> Tensor:
+        """(n,) squared sine of the tilt."""
+        return self.gravity_b[:, :2].square().sum(-1)
+
+    @cached_property
+    def calm(self) -> Tensor:
+        """(n,) bool: slower than ``CALM_SPEED``, tilted by less than ``CALM_TILT``."""
+        return (self.speed_sq < CALM_SPEED**2) & (self.tilt_sq < CALM_TILT**2)
+
+    @cached_property
+    def lin_vel_error_sq(self) -> Tensor:
+        """(n,) |v_xy - command|^2 [(m/s)^2]."""
+        return (self.lin_vel_b[:, :2] - self.command[:, :2]).square().sum(-1)
+
+    @cached_property
+    def yaw_rate_error(self) -> Tensor:
+        """(n,) yaw rate - command [rad/s]."""
+        return self.ang_vel_b[:, 2] - self.command[:, 2]
+
     def select(self, worlds: Tensor) -> LeggedState:
         """The rows of these worlds."""
         return LeggedState(*(getattr(self, field.name)[worlds] for field in fields(self)))
@@ -66,4 +99,4 @@ def base_motion(qpos: Tensor, qvel: Tensor) -> dict[str, Tensor]:
 
 def leg_phase(clock: Tensor, offsets: Tensor) -> Tensor:
     """Phase of each leg in [0, 1): clock (n,) in cycles, offsets (L,) in cycles -> (n, L)."""
-    return torch.remainder(clock[:, None] + offsets, 1.0)
+    return torch.remainder(clock + offsets[:, None], 1.0).t()  # worlds last

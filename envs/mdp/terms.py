@@ -47,14 +47,14 @@ class WeightedTerms:
             raise ValueError(f"no {_kind(module)} term has a weight; valid: {', '.join(_functions(module))}")
         self.names = list(entries)
         self._terms = [bind(module, name, rest, given) for name, (_, rest) in entries.items()]
-        self._weights = torch.tensor([weight for weight, _ in entries.values()])
+        self._weights = torch.tensor([[weight] for weight, _ in entries.values()])
 
     def __call__(self, state: Any) -> tuple[Tensor, Tensor]:
-        """The sum (n,) and the weighted terms (n, K), in ``names`` order."""
-        parts = torch.stack([term(state) for term in self._terms], dim=-1)
+        """The sum (n,) and the weighted terms (n, K), in ``names`` order, worlds last in memory."""
+        parts = torch.stack([term(state) for term in self._terms])
         self._weights = self._weights.to(parts)  # moves once; every step would wait for a GPU
         parts = parts.mul_(self._weights)
-        return parts.sum(-1), parts
+        return parts.sum(0), parts.t()
 
 
 def _entry(name: str, value: Any) -> tuple[float, dict[str, Any]]:

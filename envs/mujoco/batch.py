@@ -25,11 +25,16 @@ from .quiet import quiet
 
 _WARN = mujoco.mjtWarning
 _BAD = [_WARN.mjWARN_BADQPOS.value, _WARN.mjWARN_BADQVEL.value, _WARN.mjWARN_BADQACC.value]
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 _LIMITS = {
     _WARN.mjWARN_INERTIA.value: "the inertia matrix is close to singular; check masses, inertias and armature",
     _WARN.mjWARN_CONTACTFULL.value: 'contacts were dropped; enlarge <size memory="..."/> in the model',
     _WARN.mjWARN_CNSTRFULL.value: 'constraints were dropped; enlarge <size memory="..."/> in the model',
 }
+
+
+Parts = list[tuple[Tensor | None, int]]
+"""A step: controls (N, nu), or None to leave them as they are, and for how many substeps."""
 
 
 def available_cpus() -> int:
@@ -55,7 +60,8 @@ class BatchPhysics:
         self._derived: dict[str, Tensor] = {}
         self._model_fields = {name: self._expand(name) for name in per_world}
         self._before = self._batch.state.copy()
-        self._substeps = np.ones(num_worlds, int)
+        self._last: Parts = [(None, 1)]  # the last step, of every world
+        self._broke_in: dict[int, Parts] = {}  # the step in which a failed world broke
         self._moved = False  # the derived fields of MuJoCo differ from those of a fresh batch
         self._constants_set = False
         self._failed = np.zeros(num_worlds, bool)
@@ -98,19 +104,42 @@ class BatchPhysics:
             self._batch.set_const(_ids(worlds))
 
     def step(self, substeps: int) -> None:
+        self._step([(None, substeps)])
+
+    def step_schedule(self, schedule: Sequence[tuple[Tensor, int]]) -> None:
+        """Advance by controls (N, nu) that hold for so many substeps each; see :class:`envs.mujoco.vec_env.Scheduled`.
+
+        The state is kept and looked at once, where a step for each control would do it for each.
+        """
+        self._step([(ctrl.to(self.dtype, copy=True), substeps) for ctrl, substeps in schedule])
+
+    def _step(self, parts: Parts) -> None:
         healthy = ~self._failed
-        self._substeps[healthy] = substeps
         np.copyto(self._before, self._batch.state, where=True if healthy.all() else healthy[:, None])
-        self._moved = True
+        self._last, self._moved = parts, True
         self._batch.warning[:, :, 1] = 0  # what is counted below happened in this step
-        self._guarded(self._batch.step, nstep=substeps)
+        for ctrl, substeps in parts:
+            if ctrl is not None:
+                self.field("ctrl").copy_(ctrl)
+            self._guarded(self._batch.step, nstep=substeps)
+        self._look()
+
+    def _look(self) -> None:
+        """Find the worlds that broke in this step."""
         if self._batch.warning[:, :, 1].any():
-            self._failed |= self._batch.warning[:, _BAD, 1].any(axis=1)
+            self._fail(self._batch.warning[:, _BAD, 1].any(axis=1).nonzero()[0])
             self._report_limits()
         state, limit = self._batch.state, mujoco.mjMAXVAL
         # no np.dot here: the threads of its BLAS go on spinning afterwards, and hold up those of torch
         if not (state.max() < limit and state.min() > -limit):  # NaN compares false
-            self._failed |= ~(np.abs(state) < limit).all(axis=1)
+            self._fail((~(np.abs(state) < limit).all(axis=1)).nonzero()[0])
+
+    def _fail(self, worlds: np.ndarray) -> None:
+        """These worlds broke, those that had not before in the last step."""
+        self._failed[worlds] = True
+        for world in worlds.tolist():
+            if world not in self._broke_in:
+                self._broke_in[world] = _of_world(self._last, world)
 
     def _guarded(self, call: Any, *args: Any, **kwargs: Any) -> None:
         """Run a batch call; worlds in which MuJoCo raised keep their state, and count as failed."""
@@ -118,7 +147,7 @@ class BatchPhysics:
             with quiet():
                 call(*args, **kwargs)
         except SimulationError as error:
-            self._failed[error.ids] = True
+            self._fail(np.asarray(error.ids))
 
     def _report_limits(self) -> None:
         """Say once, as a Python warning, what MuJoCo would have logged about its limits."""
@@ -132,6 +161,8 @@ class BatchPhysics:
         if len(worlds) == 0:
             return
         self._failed[worlds.numpy()] = False
+        for world in worlds.tolist() if self._broke_in else ():
+            self._broke_in.pop(world, None)
         self._guarded(self._batch.reset, _ids(worlds), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.field("qpos")[worlds] = qpos.to(self.dtype)
         self.field("qvel")[worlds] = qvel.to(self.dtype)
@@ -145,13 +176,25 @@ class BatchPhysics:
         return torch.from_numpy(self._failed.copy())
 
     def failure(self, world: int) -> dict[str, Any]:
+        """Of a step by a schedule: its part that broke, or else the last, with that part's control in the state."""
+        state, substeps = self._broken_part(world)
         fields = {name: value[world].clone() for name, value in self._model_fields.items()}
-        return {
-            "state": torch.from_numpy(self._before[world].copy()),
-            "state_spec": mujoco.mjtState.mjSTATE_INTEGRATION.value,
-            "substeps": int(self._substeps[world]),
-            "model_fields": fields,
-        }
+        return {"state": torch.from_numpy(state), "state_spec": _STATE, "substeps": substeps, "model_fields": fields}
+
+    def _broken_part(self, world: int) -> tuple[np.ndarray, int]:
+        """The state before the part in which this world broke, by C MuJoCo's steps up to it; the part's substeps."""
+        model, state = self._batch.get_model(world, copy.copy(self.model)), self._before[world].copy()
+        data = mujoco.MjData(model)
+        mujoco.mj_setState(model, data, state, _STATE)
+        *earlier, (ctrl, substeps) = self._broke_in.get(world) or _of_world(self._last, world)
+        for early_ctrl, early_substeps in earlier:
+            _control(data, early_ctrl)
+            mujoco.mj_getState(model, data, state, _STATE)
+            if _breaks(model, data, early_substeps):
+                return state, early_substeps
+        _control(data, ctrl)
+        mujoco.mj_getState(model, data, state, _STATE)
+        return state, substeps
 
     def get_model_data(self, world: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = self._batch.get_model(world, copy.copy(self.model))
@@ -182,11 +225,32 @@ class BatchPhysics:
             self.field(name).copy_(value)
         self._moved = True
         self._failed[:] = False
+        self._broke_in.clear()
 
     def close(self) -> None:
         for tensors in (self._state_fields, self._derived, self._model_fields):
             tensors.clear()
         self.__dict__.pop("_batch", None)
+
+
+def _of_world(parts: Parts, world: int) -> Parts:
+    """A step as one world saw it, controls (nu,)."""
+    return [(None if ctrl is None else ctrl[world].clone(), substeps) for ctrl, substeps in parts]
+
+
+def _control(data: mujoco.MjData, ctrl: Tensor | None) -> None:
+    if ctrl is not None:
+        data.ctrl[:] = ctrl.numpy()
+
+
+def _breaks(model: mujoco.MjModel, data: mujoco.MjData, substeps: int) -> bool:
+    """Step; whether the world became invalid."""
+    try:
+        with quiet():
+            mujoco.mj_step(model, data, substeps)
+    except mujoco.FatalError:
+        return True
+    return any(data.warning[kind].number for kind in _BAD)
 
 
 def _ids(worlds: Tensor | None) -> np.ndarray | None:

@@ -7,8 +7,8 @@ Legend: N worlds, one row a world; n reset worlds; A action size. Times in secon
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -18,6 +18,17 @@ from torch import Tensor
 from embodied.types import Obs, StepResult, TaskSpec
 
 from .physics import Physics
+
+Schedule = Sequence[tuple[Tensor, int]]
+"""Controls (N, nu) and the substeps for which each holds, one after the other."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """An engine that takes the controls of a whole period at once, and looks after its worlds once."""
+
+    def step_schedule(self, schedule: Schedule) -> None:
+        """Advance every world by the schedule; for :meth:`Physics.failure` it is one step."""
 
 
 class MujocoVecEnv(abc.ABC):
@@ -232,6 +243,15 @@ class MujocoVecEnv(abc.ABC):
         if success in metrics:  # whatever the task made of a broken state, it did not succeed
             metrics[success] = torch.where(failed, 0.0, metrics[success])
         return metrics
+
+    def advance(self, schedule: Schedule) -> None:
+        """Advance the physics under controls that change within the control period."""
+        if isinstance(self.physics, Scheduled):
+            self.physics.step_schedule(schedule)
+            return
+        for ctrl, substeps in schedule:
+            self.physics.field("ctrl").copy_(ctrl)
+            self.physics.step(substeps)
 
     def uniform(self, rows: int, low: float | Tensor, high: float | Tensor, *size: int) -> Tensor:
         """Draws from U(low, high), (rows, *size), from this environment's own generator."""

@@ -35,8 +35,10 @@ def test_rounds_alternate() -> None:
     def side(name: str, seconds: float) -> Any:
         return lambda: calls.append(name) or seconds  # type: ignore[func-returns-value]
 
-    rates = throughput.rounds({"a": side("a", 2.0), "b": side("b", 4.0)}, 3, 8)
+    begun: list[int] = []
+    rates = throughput.rounds({"a": side("a", 2.0), "b": side("b", 4.0)}, 3, 8, begun.append)
     assert calls == ["a", "b", "b", "a", "a", "b"] and rates == {"a": [4.0] * 3, "b": [2.0] * 3}
+    assert begun == [0, 1, 2]
 
 
 def test_throughput_of_a_small_batch(tmp_path: Path) -> None:
@@ -53,10 +55,10 @@ def test_throughput_of_a_small_batch(tmp_path: Path) -> None:
 def test_raw_physics_starts_where_the_environment_is() -> None:
     ours = throughput.Ours("half_cheetah", 3, 1, 0.5)
     ours.step(2)
-    ours.match()
+    ours.match(taken=17)
     np.testing.assert_array_equal(ours.raw.bind("qpos"), ours.env.physics.field("qpos"))
     ours.step(1)
-    ours.step_raw(1)  # the first of the prepared actions on both sides
+    ours.step_raw(1)  # the second of the 16 prepared actions on both sides
     np.testing.assert_array_equal(ours.raw.bind("qpos"), ours.env.physics.field("qpos"))
 
 

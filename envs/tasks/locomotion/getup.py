@@ -62,7 +62,7 @@ class GetupEnv(LeggedEnv):
         """Time for which the stance has been held."""
         super().after_physics()
         s = self._state
-        still = (s.joint_vel.abs().mean(-1) < 0.5) & (s.lin_vel_b.norm(dim=-1) < 0.3)
+        still = (s.joint_vel.abs().mean(-1) < 0.5) & (s.lin_vel_b.square().sum(-1) < 0.3**2)
         stands = (s.gravity_b[:, 2] < -0.95) & (s.base_height > 0.8 * self.robot.spec.base_height) & still
         upright, first = self._buffers["upright_time"], self._buffers["first_up"]
         upright.add_(self.dt).masked_fill_(~stands, 0.0)

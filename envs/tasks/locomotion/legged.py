@@ -12,7 +12,7 @@ from embodied.configuration import choice, from_mapping
 from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
-from ...mdp.buffers import Buffers
+from ...mdp.buffers import Buffers, worlds_last
 from ...mdp.commands import CommandConfig, VelocityCommand
 from ...mdp.frames import rotate_inverse, yaw
 from ...mdp.groups import ObservationGroups
@@ -25,7 +25,7 @@ from ...mujoco.indices import span
 from ...mujoco.physics import Physics
 from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
-from ...mujoco.vec_env import MujocoVecEnv
+from ...mujoco.vec_env import MujocoVecEnv, Schedule
 from ...robots.robot import Robot
 from .config import DelayConfig, GaitConfig, LeggedConfig
 
@@ -78,7 +78,7 @@ class LeggedEnv(MujocoVecEnv):
         self._foot_sensors = self._sensor_columns([f"{leg}_foot_contact" for leg in legs])
         body = [model.sensor(i).name for i in range(model.nsensor)]
         body = [name for name in body if name.endswith("_contact") and not name.endswith("foot_contact")]
-        self._body_sensors = self._sensor_columns(body)
+        self._body_sensors = self._sensor_columns(body) if body else None
 
         def vector(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=self.device)
@@ -189,36 +189,32 @@ class LeggedEnv(MujocoVecEnv):
             self._ctrl.copy_(target)
             self.physics.step(self.substeps)
         else:
-            self._delayed_step(b["target"], target)
+            self.advance(self._delayed(b["target"], target))
         b["target"].copy_(target)
 
     def joint_targets(self) -> Tensor:
         """Where the action at hand sends the joints, (N, J) rad."""
-        return torch.clamp(self._default + self.config.action_scale * self._buffers["action"], self._low, self._high)
+        return torch.clamp(self._buffers["action"] * self.config.action_scale + self._default, self._low, self._high)
 
-    def _delayed_step(self, before: Tensor, target: Tensor) -> None:
+    def _delayed(self, before: Tensor, target: Tensor) -> Schedule:
         """The old target for the world's first ``action_delay`` substeps, then the new one."""
         delay = self._buffers["action_delay"]
         # the longest that can be drawn; the longest that was drawn would have to be asked of the device
         last = min(round(self._delay.action_s[1] / self.config.physics_dt), self.substeps)
-        for substep in range(last):
-            self._ctrl.copy_(torch.where((delay > substep)[:, None], before, target))
-            self.physics.step(1)
-        if last < self.substeps:
-            self._ctrl.copy_(target)
-            self.physics.step(self.substeps - last)
+        late = [(torch.where((delay > substep)[:, None], before, target), 1) for substep in range(last)]
+        return [*late, (target, self.substeps - last)] if last < self.substeps else late
 
     def after_physics(self) -> None:
         """Clock, contact timers and foot velocities; then the state of this step."""
         b = self._buffers
         b["clock"].add_(self._gait.frequency * self.dt).remainder_(1.0)
-        touching = self._sensors[:, self._foot_sensors] > 0
-        b["landed"].copy_(touching & ~b["contact"])
-        b["flight"].copy_(b["air_time"]).add_(self.dt)
-        b["air_time"].copy_(b["flight"]).masked_fill_(touching, 0.0)
+        touching = worlds_last(self._sensors[:, self._foot_sensors]) > 0
+        torch.bitwise_and(touching, ~b["contact"], out=b["landed"])
         b["contact"].copy_(touching)
-        feet = self._sites[:, self._foot_sites].float()
-        b["foot_vel"].copy_(feet).sub_(b["foot_pos"]).div_(self.dt)
+        torch.add(b["air_time"], self.dt, out=b["flight"])
+        b["air_time"].copy_(b["flight"]).masked_fill_(touching, 0.0)
+        feet = worlds_last(self._sites[:, self._foot_sites])
+        torch.sub(feet, b["foot_pos"], out=b["foot_vel"]).div_(self.dt)
         b["foot_pos"].copy_(feet)
         if self.ground.curriculum:
             b["asked"] += self.command.displacement(yaw(self._qpos[:, 3:7].float()))
@@ -228,18 +224,17 @@ class LeggedEnv(MujocoVecEnv):
         """The state of these worlds, or of all."""
         at = slice(None) if worlds is None else worlds
         b = self._buffers if worlds is None else self._numbers.rows(worlds) | self._flags.rows(worlds)
-        qpos, qvel = self._qpos[at].float(), self._qvel[at].float()
+        qpos, qvel = worlds_last(self._qpos[at]), worlds_last(self._qvel[at])
         joint_pos = qpos[:, 7:]
         feet, phase = b["foot_pos"], leg_phase(b["clock"], self._offsets)
         sole = feet[..., 2] - self.robot.foot_radius - self.ground.height(feet[..., :2])
-        body = self._sensors[at][:, self._body_sensors].float().sum(-1)
         return LeggedState(
             **base_motion(qpos, qvel),
             base_height=qpos[:, 2] - self.ground.height(qpos[:, :2]),
             joint_pos=joint_pos,
             joint_vel=qvel[:, 6:],
             joint_offset=joint_pos - self._default,
-            torque=self._force[at].float(),
+            torque=worlds_last(self._force[at]),
             action=b["action"],
             action_1=b["action_1"],
             action_2=b["action_2"],
@@ -251,13 +246,19 @@ class LeggedEnv(MujocoVecEnv):
             contact=b["contact"],
             air_time=b["flight"],
             landed=b["landed"],
-            body_contact=body,
+            body_contact=self._body_contacts(at, b["clock"]),
             encoder_bias=b["encoder_bias"],
             friction=b["friction"],
             added_mass=b["added_mass"],
             com_shift=b["com_shift"],
             height_scan=self._scan(qpos, self.ground.height, self.robot.spec.base_height),
         )
+
+    def _body_contacts(self, at: slice | Tensor, like: Tensor) -> Tensor:
+        """How many contacts anything but the feet has; zeros where nothing else collides."""
+        if self._body_sensors is None:
+            return torch.zeros_like(like)
+        return worlds_last(self._sensors[at][:, self._body_sensors]).sum(-1)
 
     def reward(self) -> Tensor:
         """The weighted terms, times the control period."""
@@ -285,7 +286,6 @@ class LeggedEnv(MujocoVecEnv):
         """New commands and pushes, which the policy sees or feels from the next observation on."""
         self.command.step(self.generator)
         pushed = self.pushes.step(self._qvel, self.generator)
-        self._state.command, self._state.moving = self.command.value, self.command.moving
         if pushed is not None:
             quat, lin_vel_w = self._qpos[pushed, 3:7].float(), self._qvel[pushed, :3].float()
             self._state.lin_vel_b[pushed] = rotate_inverse(quat, lin_vel_w)

@@ -59,11 +59,9 @@ class VelocityEnv(LeggedEnv):
         """Accumulate the tracking errors of the episode."""
         super().after_physics()
         s, errors = self._state, self._buffers["errors"]
-        errors[:, 0] += (s.lin_vel_b[:, :2] - s.command[:, :2]).norm(dim=-1)
-        errors[:, 1] += (s.ang_vel_b[:, 2] - s.command[:, 2]).abs()
         peak = self._buffers["swing_peak"]
-        errors[:, 2] += (peak * s.landed).sum(-1)
-        errors[:, 3] += s.landed.sum(-1)
+        swung, swings = (peak * s.landed).sum(-1), s.landed.sum(-1, dtype=torch.float32)
+        errors += torch.stack([s.lin_vel_error_sq.sqrt(), s.yaw_rate_error.abs(), swung, swings]).t()
         torch.maximum(peak, s.foot_height, out=peak)
         peak.masked_fill_(s.contact, 0.0)
 

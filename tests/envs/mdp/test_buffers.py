@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from envs.mdp.buffers import Buffers
+from envs.mdp.buffers import Buffers, worlds_last
 
 CPU = torch.device("cpu")
 
@@ -50,3 +50,14 @@ def test_flags_keep_their_type_and_unknown_names_are_errors():
     assert flags["contact"].dtype == flags.blank(3)["contact"].dtype == torch.bool
     with pytest.raises(KeyError, match="contacts"):
         flags["contacts"]
+
+
+def test_the_numbers_of_a_column_lie_side_by_side():
+    buffers = make()
+    for view in (buffers["clock"], buffers["action"][:, 1], buffers["feet"][:, 1, 2], make().blank(3)["feet"][:, 0, 0]):
+        assert view.is_contiguous()
+    x = torch.arange(24.0, dtype=torch.float64).view(2, 3, 4)
+    copy = worlds_last(x)
+    assert copy.dtype == torch.float32 and torch.equal(copy, x.float())
+    assert copy[:, 2, 3].is_contiguous() and copy.movedim(0, -1).is_contiguous()
+    assert worlds_last(x[:, 0, 0]).tolist() == [0.0, 12.0] and worlds_last(x[:0]).shape == (0, 3, 4)

@@ -112,3 +112,18 @@ def test_selected_rows_are_the_callers_own():
     s = numbered(3)
     s.select(torch.tensor([1])).command.fill_(-1)
     assert s.command.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_what_terms_share_by_hand():
+    s = state(
+        2,
+        lin_vel_b=[[0.3, 0.4, 9.0], [0.1, 0.1, 0.0]],
+        gravity_b=[[0.6, 0.0, -0.8], [0.06, 0.07, -1.0]],
+        ang_vel_b=[[9.0, 9.0, 0.5], [0.0, 0.0, 0.0]],
+        command=[[0.0, 0.0, 0.2], [0.4, 0.5, 0.0]],
+    )
+    torch.testing.assert_close(s.speed_sq, torch.tensor([0.25, 0.02]))
+    torch.testing.assert_close(s.tilt_sq, torch.tensor([0.36, 0.0085]))
+    torch.testing.assert_close(s.lin_vel_error_sq, torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(s.yaw_rate_error, torch.tensor([0.3, 0.0]))
+    assert s.calm.tolist() == [False, True]

@@ -277,3 +277,40 @@ def test_is_a_physics_and_closes_twice():
     assert isinstance(physics, Physics)
     physics.close()
     physics.close()
+
+
+def schedule(n: int = 3) -> list[tuple[torch.Tensor, int]]:
+    """Controls of one substep and of three."""
+    ctrl = torch.linspace(-0.5, 0.5, 2 * n * balls().nu).view(2, n, -1)
+    return [(ctrl[0], 1), (ctrl[1], 3)]
+
+
+def test_a_schedule_equals_a_step_for_each_of_its_controls():
+    whole, apart = make(), make()
+    for _ in range(5):
+        whole.step_schedule(schedule())
+        for ctrl, substeps in schedule():
+            apart.field("ctrl").copy_(ctrl)
+            apart.step(substeps)
+        assert same(snapshot(whole), snapshot(apart))
+    assert torch.equal(whole.field("ctrl"), schedule()[-1][0].double())
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_failure_in_a_schedule_is_that_of_the_part_that_broke(part):
+    """A motor that accelerates beyond MuJoCo's limit from the first part on, or from the second."""
+    strong = balls()
+    strong.actuator_gear[:, 0] = 1e3
+    broken, apart = make(model=strong), make(model=strong)
+    parts = schedule()
+    parts[part][0][1] = 9e9
+    broken.step_schedule(parts)
+    assert broken.failed().tolist() == [False, True, False]
+    for ctrl, substeps in parts[: part + 1]:
+        apart.field("ctrl").copy_(ctrl)
+        before = apart._batch.state[1].copy()
+        apart.step(substeps)
+    broken.step_schedule(schedule())  # does not forget it
+    failure = broken.failure(1)
+    np.testing.assert_array_equal(failure["state"].numpy(), before)
+    assert failure["substeps"] == parts[part][1]
