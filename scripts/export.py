@@ -3,6 +3,10 @@
 embodied export checkpoint=go2_velocity out=bundles/go2
 embodied export checkpoint=RUN
 embodied export checkpoint=RUN out=BUNDLE force=true
+
+Chunks of actions, observation histories and drawn noise go into the bundle as the task and the policy have them. A
+policy that draws noise takes it as an input; the manifest says with which deviation, as `policy.inference_noise` does
+for evaluation: 0, or 1 for a policy trained with inference_noise=random. Policies that see images cannot be exported.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from .common import Agent, load_agent, make_env, resolve_checkpoint, run_folder,
 from .config import UserError, compose, typed
 
 if TYPE_CHECKING:
+    from sim2real.contract import Contract
     from sim2real.manifest import Manifest
     from sim2real.recording import Recording
 
@@ -40,7 +45,7 @@ class ExportConfig:
     checkpoint: what to export: a run folder, a checkpoint folder, a file in one, or the name of a shipped checkpoint.
     out: the bundle's folder; null: bundle in the run folder, or bundles/<name> for a shipped checkpoint.
     force: replace a bundle that is there.
-    observations: of real rollouts, over which torch and onnxruntime are compared.
+    observations: of real rollouts, over which torch and onnxruntime are compared, a decision each.
     seed: of these rollouts.
     """
 
@@ -139,13 +144,26 @@ def describe(manifest: Manifest, out: Path) -> None:
     """What was written, for the user, beside the result on stdout."""
     contract, parity = manifest.contract, manifest.parity
     total = sum(info.bytes for info in manifest.files.values())
-    memory = f", memory {', '.join(m.input for m in contract.model.memory)}" if contract.model.memory else ""
+    period = f"every {1e3 * contract.task.control_dt:g} ms"
     lines = [
         f"wrote {out} ({total / 1e3:.0f} kB): {', '.join(manifest.files)}, manifest.json",
-        f"  in:  {contract.obs_size} values, {', '.join(term.name for term in contract.observation)}{memory}",
-        f"  out: {len(contract.action.names)} x {contract.action.kind} [{contract.action.unit}]"
-        f" every {1e3 * contract.task.control_dt:g} ms",
+        f"  in:  {contract.obs_size} values, {', '.join(term.name for term in contract.observation)}{extras(contract)}",
+        f"  out: {len(contract.action.names)} x {contract.action.kind} [{contract.action.unit}] {period}",
         f"  largest difference to torch: {parity.max_abs_command:.1e} over {parity.observations} observations",
         f"check it anywhere with: embodied verify bundle={out}",
     ]
+    if contract.decision.chunk > 1:
+        lines[2] += f", decided {contract.decision.execute} at once, every {1e3 * contract.decision.period:g} ms"
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def extras(contract: Contract) -> str:
+    """What the network takes beside one observation, in words."""
+    model, found = contract.model, []
+    if contract.decision.history > 1:
+        found.append(f"the last {contract.decision.history} times")
+    if model.noise is not None:
+        found.append(f"noise {'x'.join(map(str, model.noise.shape))} of deviation {model.noise.scale:g}")
+    if model.memory:
+        found.append(f"memory {', '.join(state.input for state in model.memory)}")
+    return "".join(f"; {item}" for item in found)

@@ -22,15 +22,18 @@ import torch
 from embodied.types import Policy, TaskSpec
 
 from . import manifest as m
+from .contract import Contract
 from .deployed import MODEL_FILE, OPSET, DeployedPolicy
 from .inference import CONTRACT_KEY, FORMAT_KEY, OnnxPolicy
 from .recording import Recording
 from .rollout import Normalizer
+from .schema import SchemaError
 from .verify import verify_bundle
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 64
 TOLERANCE = 1e-5  # of a command, in its unit, or in policy units where these are smaller
+LOOSEST = 1e-3  # the largest tolerance that a policy's own rounding may ask for
 
 
 class ExportError(RuntimeError):
@@ -53,7 +56,7 @@ def export_policy(
         policy, normalizer: as the learner uses them; ``policy.act(normalizer(obs), memory, deterministic=True)`` is the
             truth that the export is held to. They are not changed.
         recording: observations of real rollouts (see :func:`.rollout.record`), raw, 4096 of them for a full parity
-            check. Some become the bundle's golden vectors.
+            check. Some become the bundle's golden vectors, with the noise that was drawn for them.
         provenance: JSON values about where the policy comes from.
         force: replace a bundle that is already there.
     Raises:
@@ -62,13 +65,15 @@ def export_policy(
     out = Path(out).resolve()
     check_target(out, force)
     deployed = DeployedPolicy(policy, normalizer, spec)
-    recording = recording if deployed.memory_names else recording.flat()
+    recording = deployed.inputs(recording)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
+        tolerance = find_tolerance(deployed, recording)
         (folder / MODEL_FILE).write_bytes(to_onnx(deployed))
-        golden = _write_golden(folder, deployed, recording)
-        parity = measure_parity(deployed, OnnxPolicy(folder / MODEL_FILE, deployed.contract), recording)
+        golden = _write_golden(folder, deployed, recording, tolerance)
+        network = _loaded(folder, deployed.contract)
+        parity = measure_parity(deployed, network, recording, tolerance)
         manifest = _write_manifest(folder, deployed.contract, golden, parity, dict(provenance or {}))
         failed = verify_bundle(folder, deployed, recording).failures
         if failed:
@@ -94,7 +99,7 @@ def to_onnx(deployed: DeployedPolicy) -> bytes:
     model = deployed.contract.model
     example = tuple(torch.zeros(2, *tensor.shape[1:]) for tensor in model.inputs)  # type: ignore[arg-type]
     batch = torch.export.Dim("batch", min=1)
-    states = tuple({0: batch} for _ in example[1:])
+    others = tuple({0: batch} for _ in example[1:])
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -105,7 +110,7 @@ def to_onnx(deployed: DeployedPolicy) -> bytes:
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in model.inputs],
                 output_names=[tensor.name for tensor in model.outputs],
-                dynamic_shapes=({0: batch}, states) if states else ({0: batch},),
+                dynamic_shapes=({0: batch}, others) if others else ({0: batch},),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -115,26 +120,54 @@ def to_onnx(deployed: DeployedPolicy) -> bytes:
     return _finish(program.model_proto, deployed.contract).SerializeToString(deterministic=True)
 
 
-def measure_parity(deployed: DeployedPolicy, network: OnnxPolicy, recording: Recording) -> m.Parity:
+def _loaded(folder: Path, contract: Contract) -> OnnxPolicy:
+    """The network as it was written, if it takes and gives what the contract says, for any number of rows."""
+    network = OnnxPolicy(folder / MODEL_FILE, contract)
+    try:
+        network.check_signature()
+    except SchemaError as error:
+        raise ExportError(f"the policy was traced into another graph: {error}") from error
+    return network
+
+
+def find_tolerance(deployed: DeployedPolicy, recording: Recording) -> float:
+    """By how much torch and onnxruntime may differ: 1e-5, or twice the policy's own rounding where that is more, for
+    then torch differs from itself by as much, from one batch size to the next.
+
+    Raises:
+        ExportError: it rounds so badly that no comparison would mean anything.
+    """
+    if deployed.contract.model.noise is None:
+        return TOLERANCE
+    tolerance = max(TOLERANCE, 2 * deployed.rounding(recording))
+    if tolerance > LOOSEST:
+        raise ExportError(f"float32 is not enough for this policy: its actions are off by {tolerance / 2:.1g} in it")
+    return tolerance
+
+
+def measure_parity(
+    deployed: DeployedPolicy, network: OnnxPolicy, recording: Recording, tolerance: float = TOLERANCE
+) -> m.Parity:
     """The largest differences between torch and onnxruntime along a recording."""
     expected = deployed.replay(recording)
-    found = network.replay(recording.obs, recording.start)
+    found = network.replay(recording)
     command, action = (float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
-    return m.Parity(recording.count, command, action, TOLERANCE)
+    return m.Parity(recording.count, command, action, tolerance)
 
 
-def _write_golden(folder: Path, deployed: DeployedPolicy, recording: Recording) -> m.Golden:
-    """64 observations: sequences of 16 for a policy with memory."""
+def _write_golden(folder: Path, deployed: DeployedPolicy, recording: Recording, tolerance: float) -> m.Golden:
+    """64 decisions: sequences of 16 for a policy with memory."""
     steps = min(16, len(recording.obs))
     golden = recording.first(steps).spread(max(1, GOLDEN_COUNT // steps))
     command, action = deployed.replay(golden)
-    np.savez(folder / GOLDEN_FILE, obs=golden.obs, start=golden.start, command=command, action=action)
+    arrays: dict[str, Any] = {"obs": golden.obs, "start": golden.start, "command": command, "action": action}
+    np.savez(folder / GOLDEN_FILE, **arrays | ({} if golden.noise is None else {"noise": golden.noise}))
     rows = golden.start.shape[1]
-    return m.Golden(GOLDEN_FILE, steps, rows, TOLERANCE)
+    return m.Golden(GOLDEN_FILE, steps, rows, tolerance)
 
 
 def _write_manifest(
-    folder: Path, contract: m.Contract, golden: m.Golden, parity: m.Parity, provenance: dict[str, Any]
+    folder: Path, contract: Contract, golden: m.Golden, parity: m.Parity, provenance: dict[str, Any]
 ) -> m.Manifest:
     files = {name: m.file_info(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
     manifest = m.Manifest(m.FORMAT, m.FORMAT_VERSION, contract, m.CONVENTIONS, golden, parity, provenance, files)
@@ -142,7 +175,7 @@ def _write_manifest(
     return m.Manifest.read(folder)
 
 
-def _finish(proto: Any, contract: m.Contract) -> Any:
+def _finish(proto: Any, contract: Contract) -> Any:
     """Take out what the exporter notes about the source code, put in the version and the contract's hash."""
     for node in proto.graph.node:
         del node.metadata_props[:]

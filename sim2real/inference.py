@@ -1,4 +1,7 @@
-"""The ONNX file in onnxruntime: one thread, named inputs and outputs, memory handed on by name."""
+"""The ONNX file in onnxruntime: one thread, named inputs and outputs, memory handed on by name.
+
+Legend: B rows; L observations of a history; n size of one; D noise tensors; H action chunk; A action size.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .manifest import Contract, TensorInfo
+from .contract import Contract, TensorInfo
+from .recording import Recording
 from .schema import SchemaError
 
 FloatArray = NDArray[np.float32]
@@ -51,27 +55,44 @@ class OnnxPolicy:
         """Zeros, input name -> (rows, ...)."""
         return {m.input: np.zeros((rows, *m.shape), np.float32) for m in self.contract.model.memory}
 
+    def draw_noise(self, rows: int, generator: np.random.Generator) -> FloatArray | None:
+        """(rows, D, H, A) as deterministic decisions take it, from ``generator``; None where the network takes none."""
+        noise = self.contract.model.noise
+        if noise is None:
+            return None
+        return np.float32(noise.scale) * generator.standard_normal((rows, *noise.shape), dtype=np.float32)
+
     def __call__(
-        self, obs: FloatArray, memory: dict[str, FloatArray]
+        self, obs: FloatArray, memory: dict[str, FloatArray], noise: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-        """obs (B, n) -> command (B, A), action (B, A), the memory for the next step."""
-        if obs.shape[1:] != (self.contract.obs_size,) or obs.dtype != np.float32:
-            raise ValueError(f"observation {obs.shape} {obs.dtype}; expected (B, {self.contract.obs_size}) float32")
+        """obs (B, L, n), noise (B, D, H, A) -> command (B, H, A), action (B, H, A), the next decision's memory."""
+        _check("observation", obs, self.contract.obs_shape)
         feed = {self._inputs[0]: obs, **memory}
+        if (info := self.contract.model.noise) is not None:
+            if noise is None:
+                raise ValueError(f"this network takes noise of shape (B, {', '.join(map(str, info.shape))})")
+            _check("noise", noise, info.shape)
+            feed[info.input] = noise
         out = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         return out["command"], out["action"], {m.input: out[m.output] for m in self.contract.model.memory}
 
-    def replay(self, obs: FloatArray, start: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        """command and action, (T, R, A) each, along a recording (T, R, n) with episode starts (T, R)."""
-        memory = self.initial_memory(obs.shape[1])
+    def replay(self, recording: Recording) -> tuple[FloatArray, FloatArray]:
+        """command and action, (T, R, H, A) each, along a recording."""
+        memory = self.initial_memory(recording.start.shape[1])
         commands, actions = [], []
-        for step, begins in zip(obs, start, strict=True):
+        for step, (obs, begins) in enumerate(zip(recording.obs, recording.start, strict=True)):
             for value in memory.values():
                 value[begins] = 0.0
-            command, action, memory = self(np.ascontiguousarray(step), memory)
+            noise = None if recording.noise is None else np.ascontiguousarray(recording.noise[step])
+            command, action, memory = self(np.ascontiguousarray(obs), memory, noise)
             commands.append(command)
             actions.append(action)
         return np.stack(commands), np.stack(actions)
+
+
+def _check(what: str, x: FloatArray, shape: tuple[int, ...]) -> None:
+    if x.shape[1:] != shape or x.dtype != np.float32:
+        raise ValueError(f"{what} {x.shape} {x.dtype}; expected (B, {', '.join(map(str, shape))}) float32")
 
 
 def _info(node: ort.NodeArg) -> TensorInfo:

@@ -1,7 +1,13 @@
-"""Observations of rollouts with their episode starts: the yardstick of every comparison. NumPy only."""
+"""Observations of rollouts with their episode starts: the yardstick of every comparison. NumPy only.
+
+Legend: T decisions of R rows; L observations of a history; n size of one; D noise tensors; H action chunk; A action
+size.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,35 +16,54 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Recording:
-    """T steps of R rows. obs: (T, R, n) float32, as the environment hands them out, before any standardisation.
+    """T decisions of R rows. obs: (T, R, L, n) float32, as the environment hands them out, not standardised.
 
-    start: (T, R) bool, the row's episode begins with this observation, so its memory is zero before it.
+    start: (T, R) bool, the row's episode begins with this decision, so its memory is zero before it.
+    noise: (T, R, D, H, A) float32, what the decisions are made with; None for a policy that takes none.
     """
 
     obs: NDArray[np.float32]
     start: NDArray[np.bool_]
+    noise: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.obs.ndim != 3 or self.obs.shape[:2] != self.start.shape or not self.start[:1].all():
+        if self.obs.ndim != 4 or self.obs.shape[:2] != self.start.shape or not self.start[:1].all():
             raise ValueError(f"no recording: obs {self.obs.shape}, start {self.start.shape}; step 0 must be a start")
-        if not np.isfinite(self.obs).all():
+        if self.noise is not None and self.noise.shape[:2] != self.start.shape:
+            raise ValueError(f"no recording: start {self.start.shape}, noise {self.noise.shape}")
+        if not all(np.isfinite(x).all() for x in (self.obs, self.noise) if x is not None):
             raise ValueError("no recording: it holds values that are not finite")
 
     @property
     def count(self) -> int:
-        """Observations in all."""
-        return self.obs.shape[0] * self.obs.shape[1]
+        """Decisions in all."""
+        return self.start.size
 
     def flat(self) -> Recording:
-        """Every observation as an episode's first; the right view for a policy without memory."""
-        obs = self.obs.reshape(1, self.count, -1)
-        return Recording(obs, np.ones(obs.shape[:2], bool))
+        """Every decision as an episode's first; the right view for a policy without memory."""
+        starts = dataclasses.replace(self, start=np.ones_like(self.start))
+        return starts._each(lambda x: x.reshape(1, self.count, *x.shape[2:]))
 
     def spread(self, rows: int) -> Recording:
         """``rows`` of the rows, evenly spread; all of them if there are fewer."""
-        index = np.unique(np.linspace(0, self.obs.shape[1] - 1, rows).round().astype(int))
-        return Recording(self.obs[:, index], self.start[:, index])
+        index = np.unique(np.linspace(0, self.start.shape[1] - 1, rows).round().astype(int))
+        return self._each(lambda x: x[:, index])
+
+    def rows(self, first: int, count: int = 1) -> Recording:
+        """``count`` rows from the ``first`` on."""
+        return self._each(lambda x: x[:, first : first + count])
 
     def first(self, steps: int) -> Recording:
-        """The first steps."""
-        return Recording(self.obs[:steps], self.start[:steps])
+        """The first decisions of every row."""
+        return self._each(lambda x: x[:steps])
+
+    def with_noise(self, shape: tuple[int, ...], seed: int = 0) -> Recording:
+        """With noise of this shape (D, H, A) for each decision: standard normal, and 0 in every other row, since both
+        are in use.
+        """
+        noise = np.random.default_rng(seed).standard_normal((*self.start.shape, *shape), dtype=np.float32)
+        noise[:, 1::2] = 0.0
+        return dataclasses.replace(self, noise=noise)
+
+    def _each(self, change: Callable[[NDArray], NDArray]) -> Recording:
+        return Recording(change(self.obs), change(self.start), None if self.noise is None else change(self.noise))

@@ -1,4 +1,4 @@
-"""Rollouts of a torch policy for comparison with its export."""
+"""Rollouts of a torch policy for comparison with its export. Legend: B rows; L observations of a history; n size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embodied.types import Obs, Policy, VecEnv
 
-from .manifest import POLICY_GROUP
+from .contract import POLICY_GROUP
 from .recording import Recording
 
 Normalizer = Callable[[Obs], Obs]
@@ -18,12 +18,16 @@ Normalizer = Callable[[Obs], Obs]
 
 @torch.no_grad()
 def record(env: VecEnv, policy: Policy, normalizer: Normalizer, steps: int, seed: int = 0) -> Recording:
-    """Let the policy act for ``steps`` from a reset and keep what it saw. It draws its actions, so as to see more."""
+    """Let the policy make ``steps`` decisions from a reset and keep what it saw. It draws them, so as to see more.
+
+    The task's group ``policy`` is (B, n), or (B, L, n) with a history.
+    """
     obs, memory = env.reset(seed), policy.initial_memory(env.num_rows)
     start = torch.ones(env.num_rows, dtype=torch.bool, device=env.device)
     seen, starts = [], []
     for _ in range(steps):
-        seen.append(obs[POLICY_GROUP].float().cpu().numpy().copy())
+        group = obs[POLICY_GROUP].float().cpu().numpy()
+        seen.append(group.reshape(len(group), -1, group.shape[-1]).copy())
         starts.append(start.cpu().numpy().copy())
         decision = policy.act(normalizer(obs), memory)
         result = env.step(decision.action)

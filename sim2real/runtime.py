@@ -2,6 +2,8 @@
 
 This is the inner loop alone. It refuses bad input and bad output; what a robot does then, and everything else that
 keeps it safe (limits of rate and torque, watchdogs, a safe stop), belongs around it.
+
+Legend: n size of one observation; L observations of a history; H actions of a chunk; A action size; D noise tensors.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import manifest as m
+from .contract import Contract, Term
 from .inference import FloatArray, OnnxPolicy
 
 Array = NDArray[np.float64]
@@ -28,7 +31,7 @@ class RuntimeFault(RuntimeError):
 
 @dataclass(frozen=True)
 class Command:
-    """One decision. Every array is (A,), in ``names`` order.
+    """One control step. Every array is (A,), in ``names`` order.
 
     target: in the action's unit; for ``joint_position`` a PD controller's target [rad].
     kp [N m/rad], kd [N m s/rad]: its gains; None where the bundle knows no robot.
@@ -53,11 +56,19 @@ class Command:
 class PolicyRuntime:
     """A verified bundle, one robot. Call :meth:`reset`, then :meth:`step` once every ``control_dt`` seconds.
 
+    A step takes what was measured and returns one command. Where the policy makes chunks of actions, the network is
+    asked when the last chunk is used up; where it decides on a history, the measurements of the steps between count.
     The terms ``last_action`` and ``gait_clock`` are computed here unless they are given; ``inputs`` names the others.
+
+    noise: (1, D, H, A), what the next decision is made with; None for a network that takes none.
+
+    Args:
+        seed: of the noise, one ``numpy.random.default_rng`` from the start on; an episode's begin leaves it as it is.
+
     Raises :class:`sim2real.schema.SchemaError` where the bundle was changed or is incomplete.
     """
 
-    def __init__(self, bundle: str | Path) -> None:
+    def __init__(self, bundle: str | Path, seed: int = 0) -> None:
         folder = Path(bundle)
         self.manifest = m.Manifest.read(folder)
         m.check_seal(self.manifest)
@@ -67,6 +78,8 @@ class PolicyRuntime:
         self._network.check_signature()
         self._terms = {term.name: term for term in self.contract.observation}
         self._gains = _gains(self.contract)
+        self._generator = np.random.default_rng(seed)
+        self.noise = self._network.draw_noise(1, self._generator)
         self.reset()
 
     @property
@@ -75,19 +88,23 @@ class PolicyRuntime:
         return self.contract.task.control_dt
 
     @property
-    def inputs(self) -> dict[str, m.Term]:
+    def inputs(self) -> dict[str, Term]:
         """The terms that :meth:`step` must be given."""
         return {name: term for name, term in self._terms.items() if name not in COMPUTED}
 
     def reset(self, clock: float = 0.0) -> None:
-        """Begin an episode: no memory, no previous action, the gait clock at ``clock`` cycles."""
+        """Begin an episode: no memory, no history, no rest of a chunk, no previous action, the gait clock at ``clock``
+        cycles.
+        """
         self.clock = clock % 1.0
         self.standing = math.inf
         self.last_action = np.zeros(len(self.contract.action.names))
         self._memory = self._network.initial_memory(1)
+        self._history: FloatArray | None = None
+        self._pending: list[tuple[Array, Array]] = []
 
     def step(self, terms: Mapping[str, Any]) -> Command:
-        """Decide.
+        """Take the measurements of one control step; decide, or go on with what was decided.
 
         Args:
             terms: name -> (size,) values in the unit and frame of the manifest, not scaled.
@@ -95,17 +112,30 @@ class PolicyRuntime:
             RuntimeFault: a term is missing, unknown, of another size or not finite, or the network's output is not
                 finite. The runtime is then as it was before the call.
         """
-        obs = self.observation(terms)
-        target, action, memory = self._network(obs[None], self._memory)
+        history = self._with(self.observation(terms))
+        (target, action), *self._pending = self._pending or self._decide(history)
+        self._history, self.last_action = history, action
+        self._advance_clock(terms)
+        return Command(self.contract.action.names, target, action, *self._gains)
+
+    def _with(self, obs: FloatArray) -> FloatArray:
+        """The history (L, n) with ``obs`` (n,) as its newest; in a new episode all of it."""
+        if self._history is None:
+            return np.repeat(obs[None], self.contract.decision.history, axis=0)
+        return np.concatenate([self._history[1:], obs[None]])
+
+    def _decide(self, history: FloatArray) -> list[tuple[Array, Array]]:
+        """Target and action, (A,) each, of every control step until the next decision."""
+        target, action, memory = self._network(history[None], self._memory, self.noise)
         if not (np.isfinite(target).all() and np.isfinite(action).all()):
             raise RuntimeFault("the network's output is not finite")
-        self._memory = memory
-        self.last_action = action[0].astype(np.float64)
-        self._advance_clock(terms)
-        return Command(self.contract.action.names, target[0].astype(np.float64), self.last_action, *self._gains)
+        # Drawn ahead, so that a step which fails leaves the generator as it was.
+        self._memory, self.noise = memory, self._network.draw_noise(1, self._generator)
+        steps = zip(target[0].astype(np.float64), action[0].astype(np.float64), strict=True)
+        return list(steps)[: self.contract.decision.execute]
 
     def observation(self, terms: Mapping[str, Any]) -> FloatArray:
-        """The network's input (n,) float32 from named terms, as :meth:`step` makes it."""
+        """One observation (n,) float32 from named terms, as :meth:`step` makes it."""
         self._check_names(terms)
         out = np.empty(self.contract.obs_size, np.float32)
         values: dict[str, Array] = {}
@@ -136,7 +166,7 @@ class PolicyRuntime:
         self.standing = self.standing + self.control_dt if _asks_to_stand(p, terms) else 0.0
 
 
-def clock_parameters(term: m.Term) -> dict[str, float]:
+def clock_parameters(term: Term) -> dict[str, float]:
     """The clock's constants.
 
     frequency [Hz]; offset [cycles] of the first leg; dead_band: the norm of the command that counts as motion;
@@ -149,11 +179,11 @@ def clock_parameters(term: m.Term) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
-def _last_action(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Array]) -> Array:
+def _last_action(runtime: PolicyRuntime, term: Term, values: Mapping[str, Array]) -> Array:
     return runtime.last_action
 
 
-def _gait_clock(runtime: PolicyRuntime, term: m.Term, values: Mapping[str, Array]) -> Array:
+def _gait_clock(runtime: PolicyRuntime, term: Term, values: Mapping[str, Array]) -> Array:
     """(sin, cos) of the first leg's phase; (0, 0) once the robot has been told to stand for long enough."""
     p = clock_parameters(term)
     if _asks_to_stand(p, values) and runtime.standing > p["settle_s"] - runtime.control_dt / 2:
@@ -166,14 +196,14 @@ def _asks_to_stand(p: Mapping[str, float], values: Mapping[str, Any]) -> bool:
     return "command" in values and not np.linalg.norm(values["command"]) >= p["dead_band"]
 
 
-COMPUTED: dict[str, Callable[[PolicyRuntime, m.Term, Mapping[str, Array]], Array]] = {
+COMPUTED: dict[str, Callable[[PolicyRuntime, Term, Mapping[str, Array]], Array]] = {
     "last_action": _last_action,
     "gait_clock": _gait_clock,
 }
 """Observation terms that the runtime knows by itself."""
 
 
-def _checked(given: Any, term: m.Term) -> Array:
+def _checked(given: Any, term: Term) -> Array:
     try:
         value = np.asarray(given, np.float64)
     except (TypeError, ValueError):
@@ -186,7 +216,7 @@ def _checked(given: Any, term: m.Term) -> Array:
     return value
 
 
-def _gains(contract: m.Contract) -> tuple[Array | None, Array | None, NDArray[np.int64] | None]:
+def _gains(contract: Contract) -> tuple[Array | None, Array | None, NDArray[np.int64] | None]:
     """kp, kd and motor numbers of the action's elements, matched by joint name."""
     robot = contract.robot
     if robot is None or any(name not in robot.joint_names for name in contract.action.names):

@@ -1,6 +1,9 @@
 """Verification of a bundle: is it what was exported, and does it do what the policy did?
 
 Needs numpy and onnxruntime. With the torch policy at hand (``reference``) it also compares the two.
+
+Legend: T decisions of R rows; L observations of a history; n size of one; D noise tensors; H action chunk; A action
+size.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import manifest as m
-from .inference import OnnxPolicy
+from .contract import Contract
+from .inference import FloatArray, OnnxPolicy
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -114,38 +118,49 @@ def verify_bundle(
 _BEHAVIOUR = ("golden vectors", "action scaling", "repeatable", "batch", "limits", "extremes", "latency")
 
 
+@dataclass(frozen=True)
+class GoldenVectors:
+    """What the network was given and gave at the export: command and action (T, R, H, A)."""
+
+    inputs: Recording
+    command: FloatArray
+    action: FloatArray
+
+
 def _behaviour(report: Report, folder: Path, manifest: m.Manifest, network: OnnxPolicy) -> None:
     """The checks that run the network."""
-    golden: dict[str, np.ndarray] = {}
+    loaded: list[GoldenVectors] = []
 
     def load() -> str:
-        golden.update(read_golden(folder, manifest))
-        return check_golden(network, manifest, golden)
+        loaded.append(read_golden(folder, manifest))
+        return check_golden(network, manifest, loaded[0])
 
     report.run("golden vectors", load)
-    if not golden:
+    if not loaded:
         report.skip(list(_BEHAVIOUR[1:]), "the golden vectors cannot be read")
         return
+    golden, inputs = loaded[0], loaded[0].inputs
     report.run("action scaling", lambda: check_scaling(manifest.contract, golden))
-    report.run("repeatable", lambda: check_repeatable(network, golden))
-    report.run("batch", lambda: check_batch(network, golden))
-    report.run("limits", lambda: check_limits(manifest.contract, network.replay(golden["obs"], golden["start"])[0]))
+    report.run("repeatable", lambda: check_repeatable(network, inputs))
+    report.run("batch", lambda: check_batch(network, inputs, manifest.golden.tolerance))
+    report.run("limits", lambda: check_limits(manifest.contract, network.replay(inputs)[0]))
     report.run("extremes", lambda: check_extremes(network))
 
     def latency() -> str:
-        report.latency_us.update(measure_latency(network, golden["obs"]))
+        report.latency_us.update(measure_latency(network, inputs))
         return f"p50 {report.latency_us['p50']:.0f} us, p99 {report.latency_us['p99']:.0f} us on this machine"
 
     report.run("latency", latency)
 
 
-def read_golden(folder: Path, manifest: m.Manifest) -> dict[str, np.ndarray]:
-    """obs (T, R, n), start (T, R), command and action (T, R, A)."""
+def read_golden(folder: Path, manifest: m.Manifest) -> GoldenVectors:
+    """The golden vectors of a bundle; :class:`Failed` where they are not what the manifest promises."""
     g, contract = manifest.golden, manifest.contract
     with np.load(folder / g.file, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    actions = len(contract.action.names)
-    shapes = {"obs": (contract.obs_size,), "start": (), "command": (actions,), "action": (actions,)}
+    shapes = {"obs": contract.obs_shape, "start": (), "command": contract.action_shape, "action": contract.action_shape}
+    if contract.model.noise is not None:
+        shapes["noise"] = contract.model.noise.shape
     for name, tail in shapes.items():
         expected = (g.steps, g.rows, *tail)
         if name not in arrays or arrays[name].shape != expected:
@@ -153,55 +168,52 @@ def read_golden(folder: Path, manifest: m.Manifest) -> dict[str, np.ndarray]:
             raise Failed(f"{g.file}: {name} is {found}, the manifest promises {expected}")
         if not np.isfinite(arrays[name]).all():
             raise Failed(f"{g.file}: {name} is not finite")
-    return arrays
+    noise = None if contract.model.noise is None else arrays["noise"]
+    return GoldenVectors(Recording(arrays["obs"], arrays["start"], noise), arrays["command"], arrays["action"])
 
 
-def check_golden(network: OnnxPolicy, manifest: m.Manifest, golden: dict[str, np.ndarray]) -> str:
+def check_golden(network: OnnxPolicy, manifest: m.Manifest, golden: GoldenVectors) -> str:
     """The network gives the recorded outputs for the recorded inputs."""
-    command, action = network.replay(golden["obs"], golden["start"])
-    errors = {"command": _gap(command, golden["command"]), "action": _gap(action, golden["action"])}
+    command, action = network.replay(golden.inputs)
+    errors = {"command": _gap(command, golden.command), "action": _gap(action, golden.action)}
     for name, error in errors.items():
         if not error <= manifest.golden.tolerance * _unit(manifest.contract, name):
             raise Failed(f"the network's {name} is off by {error:.3g}: it is not the network that was exported")
-    return (
-        f"{manifest.golden.steps * manifest.golden.rows} recorded decisions, largest error {max(errors.values()):.1e}"
-    )
+    return f"{golden.inputs.count} recorded decisions, largest error {max(errors.values()):.1e}"
 
 
-def check_scaling(contract: m.Contract, golden: dict[str, np.ndarray]) -> str:
+def check_scaling(contract: Contract, golden: GoldenVectors) -> str:
     """The manifest's offsets, scales and limits turn the recorded actions into the recorded commands."""
     a = contract.action
-    command = np.asarray(a.offset) + np.asarray(a.scale) * golden["action"].astype(np.float64)
+    command = np.asarray(a.offset) + np.asarray(a.scale) * golden.action.astype(np.float64)
     command = _clip(command, a.command_low, a.command_high)
-    gap = np.abs(command - golden["command"]).max(axis=(0, 1))
+    gap = np.abs(command - golden.command).max(axis=(0, 1, 2))
     worst = int(gap.argmax())
     if not gap[worst] <= LIMIT_SLACK * max(1.0, float(np.abs(command).max())):
         raise Failed(f"offset, scale or limits of {a.names[worst]!r} are not the network's: off by {gap[worst]:.3g}")
     return f"{len(a.names)} elements, command = offset + scale * action"
 
 
-def check_repeatable(network: OnnxPolicy, golden: dict[str, np.ndarray]) -> str:
+def check_repeatable(network: OnnxPolicy, inputs: Recording) -> str:
     """The same inputs give the same bits; a random draw inside the network would not."""
-    first, second = (network.replay(golden["obs"], golden["start"]) for _ in range(2))
+    first, second = (network.replay(inputs) for _ in range(2))
     if not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         raise Failed("the same observations give other commands the second time: the network draws random numbers")
     return "bit for bit"
 
 
-def check_batch(network: OnnxPolicy, golden: dict[str, np.ndarray]) -> str:
+def check_batch(network: OnnxPolicy, inputs: Recording, tolerance: float) -> str:
     """One row at a time gives what all rows together give."""
-    together, _ = network.replay(golden["obs"], golden["start"])
-    rows = range(golden["obs"].shape[1])
-    alone = np.concatenate(
-        [network.replay(golden["obs"][:, r : r + 1], golden["start"][:, r : r + 1])[0] for r in rows], axis=1
-    )
+    together, _ = network.replay(inputs)
+    rows = range(inputs.start.shape[1])
+    alone = np.concatenate([network.replay(inputs.rows(row))[0] for row in rows], axis=1)
     gap = _gap(alone, together)
-    if not gap <= 1e-5 * _unit(network.contract, "command"):
+    if not gap <= tolerance * _unit(network.contract, "command"):
         raise Failed(f"a row alone and in a batch differ by {gap:.3g}")
     return f"a row alone and among {len(rows)} differ by {gap:.1e}"
 
 
-def check_limits(contract: m.Contract, command: np.ndarray) -> str:
+def check_limits(contract: Contract, command: np.ndarray) -> str:
     """Every command lies within the command limits."""
     a = contract.action
     if a.command_low is None and a.command_high is None:
@@ -216,23 +228,26 @@ def check_limits(contract: m.Contract, command: np.ndarray) -> str:
 
 def check_extremes(network: OnnxPolicy, seed: int = 0) -> str:
     """Absurd but finite observations give finite commands within the limits."""
-    rng, size = np.random.default_rng(seed), network.contract.obs_size
+    rng, contract = np.random.default_rng(seed), network.contract
+    size = int(np.prod(contract.obs_shape))
     signs = rng.choice([-1.0, 1.0], (64, size))
-    single = np.concatenate([np.eye(size), -np.eye(size)])
+    rows = np.concatenate([signs, np.eye(size), -np.eye(size)]).reshape(-1, *contract.obs_shape)
+    start = np.zeros((3, len(rows)), bool)
+    start[0] = True
     for magnitude in EXTREMES:
-        obs = (magnitude * np.concatenate([signs, single])).astype(np.float32)[None].repeat(3, axis=0)
-        start = np.zeros(obs.shape[:2], bool)
-        start[0] = True
-        command, action = network.replay(obs, start)
+        inputs = Recording((magnitude * rows).astype(np.float32)[None].repeat(3, axis=0), start)
+        if contract.model.noise is not None:
+            inputs = inputs.with_noise(contract.model.noise.shape, seed)
+        command, action = network.replay(inputs)
         if not (np.isfinite(command).all() and np.isfinite(action).all()):
             raise Failed(f"observations of magnitude {magnitude:g} give a command that is not finite")
-        check_limits(network.contract, command)
+        check_limits(contract, command)
     return f"finite and within limits for observations up to {EXTREMES[-1]:g}"
 
 
-def check_contract(bundle: m.Contract, checkpoint: m.Contract) -> str:
+def check_contract(bundle: Contract, checkpoint: Contract) -> str:
     """The bundle says of its task and robot what the checkpoint says."""
-    names = [field.name for field in dataclasses.fields(m.Contract)]
+    names = [field.name for field in dataclasses.fields(Contract)]
     differ = [name for name in names if getattr(bundle, name) != getattr(checkpoint, name)]
     if differ:
         raise Failed(f"the bundle and the checkpoint differ in {', '.join(differ)}")
@@ -241,29 +256,28 @@ def check_contract(bundle: m.Contract, checkpoint: m.Contract) -> str:
 
 def check_parity(network: OnnxPolicy, manifest: m.Manifest, reference: DeployedPolicy, recording: Recording) -> str:
     """torch and onnxruntime agree along a recording of real rollouts."""
-    recording = recording if reference.memory_names else recording.flat()
-    if recording.obs.shape[-1] != network.contract.obs_size:
-        raise Failed(f"the policy observes {recording.obs.shape[-1]} values, the bundle {network.contract.obs_size}")
-    expected = reference.replay(recording)[0]
-    found = network.replay(recording.obs, recording.start)[0]
-    gap = _gap(found, expected)
+    if recording.obs.shape[2:] != network.contract.obs_shape:
+        raise Failed(f"the policy observes {recording.obs.shape[2:]} values, the bundle {network.contract.obs_shape}")
+    recording = reference.inputs(recording)
+    gap = _gap(network.replay(recording)[0], reference.replay(recording)[0])
     if not gap <= manifest.parity.tolerance * _unit(manifest.contract, "command"):
         raise Failed(f"torch and onnxruntime differ by {gap:.3g} over {recording.count} observations of real rollouts")
     return f"{recording.count} observations of real rollouts, largest difference {gap:.1e}"
 
 
-def measure_latency(network: OnnxPolicy, obs: np.ndarray) -> dict[str, float]:
+def measure_latency(network: OnnxPolicy, inputs: Recording) -> dict[str, float]:
     """p50 and p99 of one decision at batch 1, microseconds."""
-    one, memory, spent = np.ascontiguousarray(obs[0, :1]), network.initial_memory(1), []
+    one, memory, spent = np.ascontiguousarray(inputs.obs[0, :1]), network.initial_memory(1), []
+    noise = None if inputs.noise is None else np.ascontiguousarray(inputs.noise[0, :1])
     for call in range(LATENCY_WARMUP + LATENCY_CALLS):
         begin = time.perf_counter_ns()
-        _, _, memory = network(one, memory)
+        _, _, memory = network(one, memory, noise)
         if call >= LATENCY_WARMUP:
             spent.append((time.perf_counter_ns() - begin) / 1e3)
     return {"p50": float(np.percentile(spent, 50)), "p99": float(np.percentile(spent, 99))}
 
 
-def _unit(contract: m.Contract, name: str) -> float:
+def _unit(contract: Contract, name: str) -> float:
     """How large one policy unit is in the command, at least 1."""
     return 1.0 if name == "action" else max(1.0, *(abs(scale) for scale in contract.action.scale))
 

@@ -85,7 +85,7 @@ class ChainPolicy(GenerativePolicy):
         """Log-probabilities and entropies (B, J) of the steps between J + 1 states."""
         std = self.deviations(cond)[:, self.first :]
         means = [self.step(x, k, cond) for k, x in enumerate(states[:-1], self.first)]
-        entropy = gaussian_element_entropy(self.likelihood_std(std)).expand(len(states[0]), -1, *self.chunk)
+        entropy = gaussian_element_entropy(self.likelihood_std(std)).expand(states[0].shape[0], -1, *self.chunk)
         return self._log_prob(states, means, std), self._reduced(entropy)
 
     def _log_prob(self, states: Sequence[Tensor], means: Sequence[Tensor], std: Tensor) -> Tensor:

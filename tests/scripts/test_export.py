@@ -51,6 +51,29 @@ def test_a_recurrent_policy(recurrent: Path, capsys: pytest.CaptureFixture[str])
     assert "512 observations" in capsys.readouterr().out
 
 
+def test_chunks_histories_and_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    policy = [
+        "policy=ncdpo",
+        "policy.mlp.hidden=[8]",
+        "policy.diffusion.train_steps=2",
+        "policy.inference_noise=random",
+    ]
+    decisions = ["task=hopper", "task.chunk=2", "task.history=3", "num_worlds=4", "num_threads=1", "algo.num_steps=8"]
+    assert main(["train", *decisions, *policy, "total_steps=64", f"run_dir={run}"]) == 0
+    assert main(["export", f"checkpoint={run}", "observations=256", f"out={bundle}"]) == 0
+    told = capsys.readouterr().err
+    assert (
+        "; the last 3 times; noise 2x2x3 of deviation 1" in told
+        and "every 8 ms, decided 2 at once, every 16 ms" in told
+    )
+    contract = Manifest.read(bundle).contract
+    assert (contract.decision.history, contract.decision.chunk, contract.decision.execute) == (3, 2, 2)
+    assert (contract.task.control_dt, contract.decision.period) == pytest.approx((0.008, 0.016))
+    assert main(["verify", f"bundle={bundle}", f"checkpoint={run}", "observations=512"]) == 0
+    assert "512 observations" in capsys.readouterr().out
+
+
 def test_a_bundle_is_not_overwritten_by_accident(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     target = f"out={tmp_path / 'b'}"
     assert main(["export", f"checkpoint={run}", target, "observations=64"]) == 0

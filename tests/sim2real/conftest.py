@@ -24,6 +24,12 @@ def gru_agent() -> Agent:
 
 
 @pytest.fixture(scope="session")
+def flow_agent() -> Agent:
+    """Chunks of 4 from histories of 3 observations, with noise that is drawn for every decision."""
+    return make_agent("reinflow", seed=2, chunk=4, history=3, inference_noise="random")
+
+
+@pytest.fixture(scope="session")
 def mlp_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_agent: Agent) -> Path:
     return _export(mlp_agent, tmp_path_factory.mktemp("mlp") / "bundle")
 
@@ -31,6 +37,11 @@ def mlp_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_agent: Agent) -> Pa
 @pytest.fixture(scope="session")
 def gru_bundle(tmp_path_factory: pytest.TempPathFactory, gru_agent: Agent) -> Path:
     return _export(gru_agent, tmp_path_factory.mktemp("gru") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def flow_bundle(tmp_path_factory: pytest.TempPathFactory, flow_agent: Agent) -> Path:
+    return _export(flow_agent, tmp_path_factory.mktemp("flow") / "bundle")
 
 
 @pytest.fixture

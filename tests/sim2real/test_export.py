@@ -31,13 +31,13 @@ def test_the_export_does_what_torch_does(kind: str, request: pytest.FixtureReque
     with torch.no_grad():
         for obs, start in zip(recording.obs, recording.start, strict=True):
             memory = {key: value * torch.tensor(~start)[:, None] for key, value in memory.items()}
-            seen = agent.normalizer({"policy": torch.tensor(obs), "critic": torch.randn(64, 3)})
+            seen = agent.normalizer({"policy": torch.tensor(obs[:, 0]), "critic": torch.randn(64, 3)})
             decision = agent.policy.act(seen, memory, deterministic=True)
             memory = decision.memory
-            expected.append(np.clip(decision.action[:, 0].double().numpy(), -3, 3))
+            expected.append(np.clip(decision.action.double().numpy(), -3, 3))
     command = np.clip([0.1, -1.5] + np.array([0.25, 0.5]) * np.stack(expected), [-1.0, -2.0], [1.0, -0.5])
     contract = Manifest.read(bundle).contract
-    found = OnnxPolicy(bundle / "policy.onnx", contract).replay(recording.obs, recording.start)
+    found = OnnxPolicy(bundle / "policy.onnx", contract).replay(recording)
     assert np.abs(found[0] - command).max() <= 1e-5
     assert np.abs(found[1] - np.stack(expected)).max() <= 1e-5
 
@@ -101,8 +101,20 @@ class Branching(MLPPolicy):
         return super().mean(obs) if float(obs["policy"].sum()) > 0 else -super().mean(obs)
 
 
+class Counting(MLPPolicy):
+    """Counts its rows in Python, where the tracer cannot see that there may be others."""
+
+    def mean(self, obs: dict[str, Tensor]) -> Tensor:
+        return super().mean(obs) * torch.ones(len(obs["policy"]), 1, 1)
+
+
 @pytest.mark.parametrize(
-    ("cls", "message"), [(Noisy, "the export does not verify: .*"), (Branching, "cannot be traced")]
+    ("cls", "message"),
+    [
+        (Noisy, "the export does not verify: .*"),
+        (Branching, "cannot be traced"),
+        (Counting, r"another graph: the network's inputs are obs \(2, 1, 9\), the manifest says obs \(batch, 1, 9\)"),
+    ],
 )
 def test_a_policy_that_cannot_be_exported_leaves_nothing(cls: type, message: str, mlp_agent: Agent, tmp_path: Path):
     policy = cls(mlp_agent.spec)

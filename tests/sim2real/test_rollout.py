@@ -49,9 +49,19 @@ def test_record_follows_the_episodes():
     policy = Remembering()
     recording = record(CountingEnv(), policy, lambda obs: obs, steps=5)  # type: ignore[arg-type]
     ages = [[0, 0], [1, 1], [0, 2], [1, 0], [0, 1]]
-    np.testing.assert_array_equal(recording.obs[..., 1], ages)
+    np.testing.assert_array_equal(recording.obs[:, :, 0, 1], ages)
     np.testing.assert_array_equal(recording.start, np.equal(ages, 0))
     assert policy.given == ages  # the memory restarts with the episode
+
+
+def test_record_keeps_histories():
+    """A history (B, L, n) stays one, beside an observation (B, n) that becomes a history of one."""
+    env = CountingEnv()
+    observe = env._observe
+    env._observe = lambda: {"policy": observe()["policy"].unsqueeze(1).repeat(1, 3, 1)}  # type: ignore[method-assign]
+    recording = record(env, Remembering(), lambda obs: obs, steps=2)  # type: ignore[arg-type]
+    assert recording.obs.shape == (2, 2, 3, 2)
+    np.testing.assert_array_equal(recording.obs[1, :, 2], [[0, 1], [1, 1]])
 
 
 def test_forget_clears_only_the_ended_rows():

@@ -17,6 +17,7 @@ from sim2real import verify as v
 from sim2real.deployed import DeployedPolicy
 from sim2real.export import export_policy, to_onnx
 from sim2real.inference import CONTRACT_KEY
+from sim2real.recording import Recording
 
 from .test_manifest import edit
 from .toys import Agent, make_agent
@@ -38,7 +39,7 @@ def rehash(bundle: Path) -> None:
     edit(bundle, lambda d: d.update(files=infos), reseal=True)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "gru"])
+@pytest.mark.parametrize("kind", ["mlp", "gru", "flow"])
 def test_a_good_bundle_passes(kind: str, request: pytest.FixtureRequest):
     agent: Agent = request.getfixturevalue(f"{kind}_agent")
     bundle: Path = request.getfixturevalue(f"{kind}_bundle")
@@ -78,7 +79,7 @@ def test_a_changed_weight_with_new_hashes(mlp_bundle: Path, copy_of: Copy):
 
 def test_an_edited_manifest(mlp_bundle: Path, copy_of: Copy):
     bundle = copy_of(mlp_bundle)
-    edit(bundle, lambda d: d["contract"]["task"].update(control_dt=0.01))
+    edit(bundle, lambda d: d["contract"]["robot"].update(kp=[35.0, 45.0]))
     report = v.verify_bundle(bundle)
     assert results(report)["seal"] is False and "manifest.json was changed" in why(report, "seal")
     edit(bundle, lambda d: None, reseal=True)
@@ -107,6 +108,20 @@ def test_two_swapped_joints(mlp_bundle: Path, copy_of: Copy):
     rehash(bundle)
     report = v.verify_bundle(bundle)
     assert {check.name for check in report.failures} == {"action scaling", "limits", "extremes"}
+
+
+def test_noise_of_another_seed(flow_bundle: Path, copy_of: Copy):
+    """Golden vectors that were made with other noise than they hold."""
+    bundle = copy_of(flow_bundle)
+    with np.load(bundle / "golden.npz") as file:
+        arrays = dict(file)
+    assert arrays["noise"].shape == (1, 64, 1, 4, 2) and arrays["obs"].shape == (1, 64, 3, 9)
+    np.savez(bundle / "golden.npz", **arrays | {"noise": arrays["noise"][:, ::-1]})
+    rehash(bundle)
+    assert [check.name for check in v.verify_bundle(bundle).failures] == ["golden vectors"]
+    np.savez(bundle / "golden.npz", **{name: x for name, x in arrays.items() if name != "noise"})
+    rehash(bundle)
+    assert "noise is missing" in why(v.verify_bundle(bundle), "golden vectors")
 
 
 @pytest.mark.parametrize("name", ["policy.onnx", "golden.npz", "manifest.json"])
@@ -138,7 +153,7 @@ def test_another_bundle_is_not_the_checkpoints(mlp_agent: Agent, tmp_path: Path)
     spec = dataclasses.replace(mlp_agent.spec, control_dt=0.04)
     report = v.verify_bundle(tmp_path / "b", DeployedPolicy(other.policy, other.normalizer, spec), other.recording())
     assert [check.name for check in report.failures] == ["contract"]
-    assert why(report, "contract") == "the bundle and the checkpoint differ in task"
+    assert why(report, "contract") == "the bundle and the checkpoint differ in task, decision"
 
 
 def test_rubbish_is_reported_not_raised(mlp_bundle: Path, copy_of: Copy, tmp_path: Path):
@@ -164,18 +179,18 @@ class FakeNetwork:
         self.contract = m.Manifest.read(bundle).contract
         self._function = function
 
-    def replay(self, obs: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        command = self._function(obs)
+    def replay(self, inputs: Recording) -> tuple[np.ndarray, np.ndarray]:
+        command = self._function(inputs.obs)
         return command, command
 
 
-def _golden(bundle: Path) -> dict[str, Any]:
-    return v.read_golden(bundle, m.Manifest.read(bundle))
+def _golden(bundle: Path) -> Recording:
+    return v.read_golden(bundle, m.Manifest.read(bundle)).inputs
 
 
 def test_a_random_network_is_not_repeatable(mlp_bundle: Path):
     rng = np.random.default_rng(0)
-    network = FakeNetwork(mlp_bundle, lambda obs: rng.normal(size=(*obs.shape[:2], 2)))
+    network = FakeNetwork(mlp_bundle, lambda obs: rng.normal(size=(*obs.shape[:3], 2)))
     with pytest.raises(v.Failed, match="draws random numbers"):
         v.check_repeatable(network, _golden(mlp_bundle))  # type: ignore[arg-type]
 
@@ -183,7 +198,7 @@ def test_a_random_network_is_not_repeatable(mlp_bundle: Path):
 def test_rows_that_see_each_other_are_noticed(mlp_bundle: Path):
     network = FakeNetwork(mlp_bundle, lambda obs: obs[..., :2] - obs[..., :2].mean(axis=1, keepdims=True))
     with pytest.raises(v.Failed, match="a row alone and in a batch differ"):
-        v.check_batch(network, _golden(mlp_bundle))  # type: ignore[arg-type]
+        v.check_batch(network, _golden(mlp_bundle), 1e-5)  # type: ignore[arg-type]
 
 
 def test_extremes_must_be_finite_and_within_limits(mlp_bundle: Path):

@@ -11,7 +11,9 @@ import torch
 import policies
 from embodied.normalize import ObsNormalizer
 from embodied.types import ActionSpec, ObsGroup, ObsTerm, RobotSpec, TaskSpec
+from envs.chunking import chunked_spec
 from sim2real.recording import Recording
+from tests.policies.generative.models import SMALL, disturb
 
 ROBOT = RobotSpec(
     name="twin",
@@ -28,6 +30,8 @@ ROBOT = RobotSpec(
     total_mass=5.0,
     sources={"gains": "made up"},
 )
+
+SIZES: dict[str, dict[str, Any]] = {"mlp": {"hidden": (16, 8)}, "gru": {"hidden": (8,), "memory_size": 12}}
 
 
 def make_spec(**changes: Any) -> TaskSpec:
@@ -67,21 +71,30 @@ class Agent:
     def recording(self, steps: int = 16, rows: int = 32, seed: int = 0) -> Recording:
         """Draws in place of a rollout: 16 x 32 observations, some steps in mid-episode."""
         rng = np.random.default_rng(seed)
-        size = self.spec.obs["policy"].shape[0]
+        history, size = (1, *self.spec.obs["policy"].shape)[-2:]
         start = rng.random((steps, rows)) < 0.05
         start[0] = True
-        return Recording(rng.normal(1.0, 3.0, (steps, rows, size)).astype(np.float32), start)
+        return Recording(rng.normal(1.0, 3.0, (steps, rows, history, size)).astype(np.float32), start)
 
 
-def make_agent(kind: str, seed: int) -> Agent:
-    """Untrained, but with a last layer that is large enough to matter."""
+def make_agent(
+    kind: str, seed: int, chunk: int = 1, history: int = 1, spec: TaskSpec | None = None, **config: Any
+) -> Agent:
+    """Untrained, but with weights that matter; ``config`` is a generative policy's, whose networks are small.
+
+    spec: of a task; None: the toy's, with this chunk and history.
+    """
     torch.manual_seed(seed)
-    spec = make_spec()
-    choices: dict[str, dict[str, Any]] = {"mlp": {"hidden": (16, 8)}, "gru": {"hidden": (8,), "memory_size": 12}}
-    sizes = choices[kind]
-    policy: Any = policies.make({"kind": kind, **sizes}, spec)
-    policy.actor[-1].weight.data.mul_(100.0)
+    spec = chunked_spec(make_spec(), chunk, history) if spec is None else spec
+    policy: Any = policies.make({"kind": kind, **SIZES.get(kind, SMALL), **config}, spec)
+    if kind in SIZES:
+        policy.actor[-1].weight.data.mul_(100.0)
+    else:
+        disturb(policy, 0.1)
     normalizer = ObsNormalizer.of(spec)
-    normalizer.accumulate({"policy": 1.0 + 3.0 * torch.randn(200, 9), "critic": torch.randn(200, 3)})
+    shape = {name: spec.obs[name].shape for name in ("policy", "critic")}
+    normalizer.accumulate(
+        {"policy": 1 + 3 * torch.randn(200, *shape["policy"]), "critic": torch.randn(200, *shape["critic"])}
+    )
     normalizer.commit()
     return Agent(policy, normalizer, spec)

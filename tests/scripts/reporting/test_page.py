@@ -51,10 +51,10 @@ def read(page: str) -> Reader:
 
 
 def edit_bundle(source: Path, target: Path) -> None:
-    """A copy of a bundle with a changed control period."""
+    """A copy of a bundle with a changed physics step."""
     shutil.copytree(source, target)
     data = json.loads((target / "manifest.json").read_text())
-    data["contract"]["task"]["control_dt"] = 0.01
+    data["contract"]["task"]["physics_dt"] = 0.001
     (target / "manifest.json").write_text(json.dumps(data))
 
 
