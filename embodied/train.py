@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -31,14 +31,13 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What a run does besides learning.
+class LoopConfig:
+    """What a run does besides learning, whatever it learns by.
 
     total_steps: environment steps (world-steps over all ranks) after which it ends.
     checkpoint_interval: environment steps between checkpoints.  keep_checkpoints: how many to keep; 0: all.
     log_interval: iterations between log records.
     episode_window: episodes that the logged means reach back over, at least.
-    normalize_observations: standardise the observation groups whose spec says so.
     num_threads: of torch; 0: all that this process may use, see ``embodied.runtime.use_threads``.
     seed: of networks, exploration and environment; rank r adds r.
     wandb: log to W&B as well.
@@ -50,16 +49,22 @@ class TrainConfig:
     keep_checkpoints: int = 3
     log_interval: int = 1
     episode_window: int = 100
-    normalize_observations: bool = True
     num_threads: int = 0
     seed: int = 0
     wandb: bool = False
-    algo: PPOConfig = field(default_factory=PPOConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "checkpoint_interval", "log_interval", "episode_window"):
             positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """normalize_observations: standardise the observation groups whose spec says so."""
+
+    normalize_observations: bool = True
+    algo: PPOConfig = field(default_factory=PPOConfig)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> TrainConfig:
@@ -78,6 +83,28 @@ class TrainingStopped(RuntimeError):
 
 class TrainingDiverged(TrainingStopped):
     """The update met a number that is not finite."""
+
+
+class Iterating(Protocol):
+    """What :func:`drive` drives; :class:`Trainer` is one."""
+
+    env_steps: int
+    iteration: int
+    normalizer: ObsNormalizer | None
+
+    @property
+    def env(self) -> VecEnv:
+        """Where it learns."""
+
+    @property
+    def config(self) -> LoopConfig:
+        """For how long."""
+
+    def iterate(self) -> Record:
+        """Learn on, and say how: ``reward/std`` is needed by the guards; FloatingPointError if it is not finite."""
+
+    def save(self, run_dir: Path, run_config: Mapping[str, Any]) -> Path:
+        """Write a checkpoint."""
 
 
 @dataclass
@@ -217,23 +244,12 @@ def train(
     wandb: Mapping[str, Any] | None = None,
     init: str | Path | None = None,
 ) -> TrainResult:
-    """Train a policy in an environment until ``config.total_steps``.
-
-    SIGINT and SIGTERM end it after the iteration at hand, with a checkpoint; a second one ends it at once.
+    """Train a policy in an environment until ``config.total_steps``; see :func:`drive`.
 
     Args:
-        run_dir: where the log and the checkpoints go.
-        resume: a run folder or a checkpoint to continue from; None starts afresh.
-        on_progress: called with every log record, on rank 0.
         run_config: the whole configuration of the run, to be stored in the checkpoints; default: ``config`` alone.
-        wandb: keyword arguments of ``wandb.init``, used if ``config.wandb``.
         init: a pretrained run folder or checkpoint to start from; a resumed run has started already.
-
-    Raises:
-        TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
-        TrainingStopped: a guard stopped it, after a checkpoint.
     """
-    run_dir = Path(run_dir)
     use_threads(config.num_threads)
     stored = dataclasses.asdict(config) if run_config is None else run_config
     keep_memory()
@@ -242,13 +258,40 @@ def train(
         trainer.resume(resume)
     elif init is not None:
         trainer.start_from(init)
+    return drive(trainer, Path(run_dir), stored, resume, on_progress, wandb)
+
+
+def drive(
+    trainer: Iterating,
+    run_dir: Path,
+    run_config: Mapping[str, Any],
+    resume: str | Path | None = None,
+    on_progress: Iterable[Callable[[Record], None]] = (),
+    wandb: Mapping[str, Any] | None = None,
+) -> TrainResult:
+    """Iterate until ``total_steps``, with log and checkpoints.
+
+    SIGINT and SIGTERM end it after the iteration at hand, with a checkpoint; a second one ends it at once.
+
+    Args:
+        run_dir: where the log and the checkpoints go.
+        run_config: stored in the checkpoints.
+        resume: the run folder or checkpoint that the trainer continues from; None: it starts afresh.
+        on_progress: called with every log record, on rank 0.
+        wandb: keyword arguments of ``wandb.init``, used if ``wandb`` is set in the trainer's configuration.
+
+    Raises:
+        TrainingDiverged: a number was not finite. The checkpoints written before stay as they are.
+        TrainingStopped: a guard stopped it, after a checkpoint.
+    """
     log = None
     if distributed.is_main():
         _claim(run_dir, resume, trainer.env_steps)
-        log = RunLog(run_dir, trainer.env_steps if resume is not None else None, wandb or {} if config.wandb else None)
+        wanted = wandb or {} if trainer.config.wandb else None
+        log = RunLog(run_dir, trainer.env_steps if resume is not None else None, wanted)
     try:
-        with GracefulStop() as stop, fast_matmul(env.device):
-            return _run(trainer, run_dir, stored, log, list(on_progress), stop)
+        with GracefulStop() as stop, fast_matmul(trainer.env.device):
+            return _run(trainer, run_dir, run_config, log, list(on_progress), stop)
     finally:
         if log is not None:
             log.close()
@@ -268,7 +311,7 @@ def _claim(run_dir: Path, resume: str | Path | None, env_steps: int) -> None:
 
 
 def _run(
-    trainer: Trainer,
+    trainer: Iterating,
     run_dir: Path,
     run_config: Mapping[str, Any],
     log: RunLog | None,
@@ -299,7 +342,7 @@ def _run(
     return TrainResult(run_dir, path, trainer.env_steps, trainer.iteration, finished, record, trainer.normalizer)
 
 
-def _iterate(trainer: Trainer, run_dir: Path) -> Record:
+def _iterate(trainer: Iterating, run_dir: Path) -> Record:
     try:
         return trainer.iterate()
     except FloatingPointError as error:
@@ -307,7 +350,7 @@ def _iterate(trainer: Trainer, run_dir: Path) -> Record:
         advice = f"the last good checkpoint is {good}" if good else "no checkpoint had been written"
         raise TrainingDiverged(
             f"training diverged at step {trainer.env_steps} (iteration {trainer.iteration}): {error}; {advice}. "
-            "A smaller algo.learning_rate or algo.desired_kl may help; so may a look at the task's rewards"
+            "A smaller algo.learning_rate (of PPO: algo.desired_kl) may help; so may a look at the task's rewards"
         ) from error
 
 

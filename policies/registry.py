@@ -20,6 +20,8 @@ KINDS = {
     "flow_sde": ("policies.generative.flow_sde", "FlowSDEPolicy", "FlowSDEConfig"),
     "fpo": ("policies.generative.fpo", "FPOPolicy", "FPOConfig"),
     "residual": ("policies.generative.residual", "ResidualPolicy", "ResidualConfig"),
+    "dsrl": ("policies.steering.dsrl", "DSRLPolicy", "DSRLConfig"),
+    "expo": ("policies.steering.expo", "EXPOPolicy", "EXPOConfig"),
 }
 """kind -> (module, policy class, configuration dataclass); the class takes (spec, configuration)."""
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "demos": "record demonstrations of a task by an expert",
     "pretrain": "learn a policy from demonstrations",
     "train": "train a policy on a task",
+    "steer": "improve a pretrained policy without touching its weights",
     "evaluate": "measure a trained policy, with confidence intervals",
     "play": "watch a trained policy: a video, a window, or in the browser",
     "export": "write a trained policy as an ONNX bundle for a robot",
@@ -30,6 +31,7 @@ EXAMPLES = (
     ("embodied train -m task=hopper seed=0,1,2", "several runs, one after the other"),
     ("embodied demos task=pick_cube expert=scripted out=DATA", "record demonstrations"),
     ("embodied pretrain task=pick_cube dataset=DATA", "learn from them; `train init=RUN` goes on"),
+    ("embodied steer init=RUN rule=dsrl", "improve what was learnt, its weights left as they are"),
     ("embodied evaluate checkpoint=RUN episodes=256", "measure what was learnt"),
     ("embodied export checkpoint=RUN out=BUNDLE", "hand it to a robot"),
 )
@@ -37,6 +39,7 @@ FIRST = {
     "demos": "task",
     "pretrain": "task",
     "train": "task",
+    "steer": "init",
     "evaluate": "checkpoint",
     "play": "checkpoint",
     "export": "checkpoint",

@@ -124,8 +124,10 @@ def check_fit(trained: TaskSpec, other: TaskSpec) -> None:
         for name, group in trained.obs.items()
         if shapes.get(name) != group.shape
     ]
-    if (other.action.size, other.action.chunk) != (trained.action.size, trained.action.chunk):
+    if other.action.size != trained.action.size:
         faults.append(f"{other.action.size} actions, not {trained.action.size}")
+    if other.action.chunk != trained.action.chunk:
+        faults.append(f"task.chunk is {other.action.chunk}, not {trained.action.chunk}")
     if faults:
         raise UserError(f"a policy trained on {trained.name} does not fit {other.name}: {'; '.join(faults)}")
 

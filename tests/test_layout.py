@@ -158,7 +158,8 @@ def test_the_blocker_blocks() -> None:
 
 
 def test_the_packages_import_without_any_extra() -> None:
-    names = "embodied, policies, envs, sim2real, embodied.train, embodied.imitation, scripts.train, scripts.pretrain"
+    names = "embodied, policies, envs, sim2real, embodied.train, embodied.imitation, scripts.train, scripts.steer"
+    names += ", scripts.pretrain"
     done = run_without((*OPTIONAL, *FORBIDDEN), f"import {names}")
     assert done.returncode == 0, done.stderr
 

@@ -19,6 +19,8 @@ from embodied.types import Obs, StepResult, TaskSpec
 
 from .physics import Physics
 
+STREAM = 0x9E3779B9
+"""Added to a seed: what a policy draws after ``torch.manual_seed(seed)`` must not be the numbers of the environment."""
 Schedule = Sequence[tuple[Tensor, int]]
 """Controls (N, nu) and the substeps for which each holds, one after the other."""
 
@@ -53,7 +55,7 @@ class MujocoVecEnv(abc.ABC):
         self.failures = 0
         self._broken = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         self.on_failure: Callable[[int], None] | None = None
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed + STREAM)
         self.episode_length = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self.episode_return = torch.zeros(self.num_worlds, device=self.device)
         self.visual_model: Callable[[], mujoco.MjModel] | None = None
@@ -115,7 +117,7 @@ class MujocoVecEnv(abc.ABC):
     def reset(self, seed: int | None = None) -> Obs:
         """Start every world afresh; see :class:`embodied.types.VecEnv`."""
         if seed is not None:
-            self.generator.manual_seed(seed)
+            self.generator.manual_seed(seed + STREAM)
         worlds = torch.arange(self.num_worlds, device=self.device)
         self._start(worlds)
         return self.observe(worlds)

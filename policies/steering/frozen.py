@@ -6,7 +6,7 @@ A action size.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,15 @@ class FrozenPolicy(Protocol):
         """Actions (B, H, A) in policy units for measurements (B, ...) and standard normal noise (B, D, H, A)."""
 
 
+def check_generative(policy: Any) -> None:
+    """Raise ValueError unless what the policy does is a function of noise."""
+    if not (hasattr(policy, "noise_shape") and hasattr(policy, "export_forward")):
+        raise ValueError(
+            f"{type(policy).__name__} takes no noise and cannot be steered; policies that can: dppo, flow_sde, fpo, "
+            "ncdpo, reinflow"
+        )
+
+
 def check_chunk(base: FrozenPolicy, spec: TaskSpec) -> None:
     """Raise ValueError unless the policy's chunks are the task's decisions."""
     expected = spec.action.chunk, spec.action.size
@@ -32,6 +41,15 @@ def check_chunk(base: FrozenPolicy, spec: TaskSpec) -> None:
         raise ValueError(
             f"the frozen policy makes chunks of shape {tuple(base.noise_shape[1:])}, task {spec.name!r} takes "
             f"{expected}: set task.chunk to what it was trained with"
+        )
+
+
+def check_one_draw(base: FrozenPolicy) -> None:
+    """Raise ValueError unless the policy draws noise once a decision, where its sampling starts."""
+    if base.noise_shape[0] != 1:
+        raise ValueError(
+            f"the frozen policy draws {base.noise_shape[0]} noise tensors a decision; DSRL steers one: sample it "
+            "deterministically (a flow, or a diffusion with policy.base.diffusion.eta=0)"
         )
 
 

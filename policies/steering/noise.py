@@ -1,9 +1,9 @@
-"""DSRL: reinforcement learning in the noise space of a frozen policy (Wagenmaker et al. 2025, arXiv 2506.15799).
+"""A task whose action is the noise of a frozen policy (DSRL, Wagenmaker et al. 2025, arXiv 2506.15799).
 
 A frozen diffusion or flow policy whose sampling is deterministic maps its initial noise to an action chunk. Seen from
 outside, noise is an action like any other, kept in a box where the policy has been trained. So any learner can choose
-it: the paper's soft actor-critic through ``envs.adapters.sb3`` (``gamma ** H`` is its discount factor), or this suite's
-own. Left out: the paper's second critic in action space, distilled to noise ("noise aliasing").
+it: this suite's own, or another one through ``envs.adapters`` (``gamma ** H`` is its discount factor then). The rule
+itself, a policy that ``embodied steer`` trains, is ``dsrl.py``.
 
 Legend: B rows; H action chunk; A action size.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from embodied.configuration import positive
 from embodied.types import ActionSpec, StepResult, TaskSpec, VecEnv
 
-from .frozen import FrozenPolicy, act, check_chunk
+from .frozen import FrozenPolicy, act, check_chunk, check_one_draw
 from .view import StandardisedVecEnv
 
 
@@ -42,11 +42,7 @@ class NoiseVecEnv(StandardisedVecEnv):
     ) -> None:
         positive("bound", bound)
         check_chunk(base, env.spec)
-        if base.noise_shape[0] != 1:
-            raise ValueError(
-                f"the frozen policy draws {base.noise_shape[0]} noise tensors a decision; DSRL steers one: sample it "
-                "deterministically (DDIM with eta 0, or a flow)"
-            )
+        check_one_draw(base)
         super().__init__(env, normalizer)
         self.base, self.bound = base, bound
         self.spec = noise_spec(self.spec, bound)

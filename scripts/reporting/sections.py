@@ -69,7 +69,9 @@ def about(run: RunData) -> Markup:
     if policy:
         sizes = policy.get("hidden")
         items["Policy"] = f"{policy.get('kind', '?').upper()} {' - '.join(map(str, sizes)) if sizes else ''}"
-    items["Learner"] = f"PPO, {run.config.get('num_worlds', '?')} worlds side by side"
+    rule = run.config.get("rule")  # of a steered policy
+    learner = f"{rule.upper()} by soft actor-critic" if rule else "PPO"
+    items["Learner"] = f"{learner}, {run.config.get('num_worlds', '?')} worlds side by side"
     if run.seconds:
         items["Training"] = duration(run.seconds)
     items["Seed"] = run.provenance.get("seed", run.config.get("seed", "?"))

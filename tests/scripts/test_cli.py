@@ -32,7 +32,7 @@ def test_a_command_nothing_like_any_lists_them_all(capsys: pytest.CaptureFixture
     assert cli.main(["xyzzy"]) == 2
     message = capsys.readouterr().err
     assert "did you mean" not in message
-    assert "train, evaluate" in message
+    assert "train, steer, evaluate" in message
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

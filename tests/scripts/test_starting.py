@@ -71,12 +71,23 @@ def test_training_begins_with_the_pretrained_weights(pretrained: Path, tmp_path:
     assert json.loads(last)["step"] == 32
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(pretrained: Path, tmp_path: Path) -> None:
+    argv = ["train", f"init={pretrained}", *FEW, "algo.learning_rate=1e-12", f"run_dir={tmp_path / 'run'}"]
+    assert main([*argv, "total_steps=16", "algo.schedule=constant"]) == 0
+    for path in (tmp_path / "run" / "checkpoints").rglob("*.*"):
+        path.unlink()
+    assert main(["train", f"resume={tmp_path / 'run'}"]) == 0
+    before, after = checkpoints.load(pretrained).model, checkpoints.load(tmp_path / "run").model
+    for name in (name for name in before if name.startswith("policy.actor")):
+        torch.testing.assert_close(after[name], before[name])
+
+
 def test_what_does_not_fit(pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv, message in (
         (["task=walker2d"], "a policy trained on hopper does not fit walker2d"),
         (["policy=gru", "~recipe"], "cannot start from pretrained weights"),
         (["policy.hidden=[5]"], "these weights do not fit"),
-        (["task.chunk=1"], "does not fit hopper"),
+        (["task.chunk=1"], "does not fit hopper: task.chunk is 1, not 2"),
     ):
         assert main(["train", f"init={pretrained}", *FEW, f"run_dir={tmp_path / 'run'}", *argv]) == 2
         assert message in capsys.readouterr().err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from policies.steering.dsrl import DSRLConfig, DSRLPolicy
+from policies.steering.expo import EXPOConfig, EXPOPolicy
 from tests.helpers.environments import PointMass
 
 
@@ -27,10 +30,20 @@ class Compass(nn.Module):
         return way * self.gain * obs_policy.unsqueeze(1) + self.bias
 
 
-def bounded(rows: int = 8, horizon: int = 6) -> PointMass:
-    """A point mass whose actions have limits, as SB3 wants it."""
+def bounded(rows: int = 8, horizon: int = 6, high: float = 1.0) -> PointMass:
+    """A point mass whose actions have limits."""
     env = PointMass(rows, horizon)
     env.spec = dataclasses.replace(
-        env.spec, action=dataclasses.replace(env.spec.action, low=-1.0, high=1.0), symmetry=None
+        env.spec, action=dataclasses.replace(env.spec.action, low=-high, high=high), symmetry=None
     )
     return env
+
+
+def dsrl(base: Any = None, spec: Any = None, **options: Any) -> DSRLPolicy:
+    """Compass, or another one, steered by its noise."""
+    return DSRLPolicy(spec or bounded().spec, DSRLConfig(**{"hidden": (32,), **options}), base or Compass())
+
+
+def expo(base: Any = None, spec: Any = None, **options: Any) -> EXPOPolicy:
+    """Compass, or another one, edited and chosen from."""
+    return EXPOPolicy(spec or bounded().spec, EXPOConfig(**{"hidden": (32,), **options}), base or Compass())
