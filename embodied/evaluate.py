@@ -25,6 +25,11 @@ PROPORTIONS = (
     "physics_failure",
     "crash",
     "timeout",
+    "grasped",
+    "never_grasped",
+    "dropped",
+    "wrong_object",
+    "wrong_place",
 )
 """Metrics that are proportions, beside the task's success metric; others get an interval of their mean."""
 FAILURES = ("fall", "fell", "failure", "crash")

@@ -55,6 +55,9 @@ class ChunkedVecEnv:
     The group ``policy`` becomes (B, L, ...) if L > 1: the observations of the last L control steps, those inside a
     chunk included; after a reset all of them are the first one. Other groups stay as they are.
 
+    Of an environment that has ``observe_later`` and ``look(mask)``, such as one with cameras, images are drawn once a
+    decision: each row as it was at the decision's end, or as its episode ended.
+
     Whatever else is asked of it (``physics``, ``command``, ``get_model_data``, ...) is the wrapped environment's.
 
     discount: g, per control step; a learner sets it to its own.
@@ -77,6 +80,9 @@ class ChunkedVecEnv:
         self.autoreset = True
         self._past: Tensor | None = None
         _turn_off_autoreset(env)
+        self._looks_later = hasattr(env, "observe_later")
+        if self._looks_later:
+            env.observe_later = True  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":  # asked for by copy and pickle, before there is one
@@ -94,11 +100,15 @@ class ChunkedVecEnv:
         if tuple(action.shape) != expected:
             raise ValueError(f"{self.spec.name}: action of shape {tuple(action.shape)}, expected {expected}")
         result = self._control_step(action[:, :1])
+        unseen = torch.ones_like(result.done)
         for i in range(1, self.chunk):
             running = ~result.done
             if not bool(running.any()):
                 break
+            unseen = self._look_at_ended(unseen, running)
             result = join(result, self._control_step(action[:, i : i + 1]), running, self.discount**i)
+        if self._looks_later:
+            result.final_obs = {**result.final_obs, **self.env.look(unseen)}  # type: ignore[attr-defined]
         ended = self.autoreset and bool(result.done.any())
         result.obs = self.reset_rows(result.done, result.final_obs) if ended else result.final_obs
         return result
@@ -111,6 +121,13 @@ class ChunkedVecEnv:
         past = obs[HISTORY_GROUP]
         fresh = env.reset_rows(mask, {**obs, HISTORY_GROUP: past[:, -1]})
         return self._seen(fresh, where(mask, repeated(fresh[HISTORY_GROUP], self.history), past))
+
+    def _look_at_ended(self, unseen: Tensor, running: Tensor) -> Tensor:
+        """Have rows seen as they ended inside the chunk, before their world moves on; (B,) bool, those left to see."""
+        ended = unseen & ~running
+        if self._looks_later and bool(ended.any()):
+            self.env.look(ended)  # type: ignore[attr-defined]
+        return unseen & running
 
     def _control_step(self, action: Tensor) -> StepResult:
         """One step of the wrapped environment, (B, 1, A), with histories; rows that end stay as they ended."""

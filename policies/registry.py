@@ -19,6 +19,7 @@ KINDS = {
     "reinflow": ("policies.generative.reinflow", "ReinFlowPolicy", "ReinFlowConfig"),
     "flow_sde": ("policies.generative.flow_sde", "FlowSDEPolicy", "FlowSDEConfig"),
     "fpo": ("policies.generative.fpo", "FPOPolicy", "FPOConfig"),
+    "compact_vla": ("policies.vla.tokens", "CompactVLAPolicy", "CompactVLAConfig"),
     "residual": ("policies.generative.residual", "ResidualPolicy", "ResidualConfig"),
     "dsrl": ("policies.steering.dsrl", "DSRLPolicy", "DSRLConfig"),
     "expo": ("policies.steering.expo", "EXPOPolicy", "EXPOConfig"),

@@ -2,6 +2,7 @@
 
 embodied demos task=pick_cube expert=scripted out=data/pick_cube
 embodied demos task=hopper expert=runs/hopper/RUN episodes=96 noise=0.1 out=data/hopper
+embodied demos task=put_on_plate expert=scripted task.cut_after_success=6 episodes=128 out=data/put_on_plate
 embodied demos task=pick_cube expert=scripted only_success=true noise=0.3 episodes=200 out=data/pick_cube_noisy
 """
 
@@ -20,7 +21,7 @@ from omegaconf import MISSING
 
 from embodied.configuration import choice, positive
 from embodied.datasets import FORMATS, DatasetInfo, Episode, create_dataset
-from embodied.datasets.recording import Expert, PolicyExpert, Tally, record
+from embodied.datasets.recording import INSTRUCTION, Expert, PolicyExpert, Tally, record
 from embodied.provenance import provenance
 from embodied.types import VecEnv
 
@@ -29,8 +30,8 @@ from .config import UserError, compose, plain, typed
 from .evaluate import check_fit
 
 SCRIPTED = "scripted"
-SCRIPTED_KIND = "manipulation"
-EXPERTS = "envs.tasks.manipulation.experts"
+EXPERTS = {"manipulation": "envs.tasks.manipulation.experts", "tabletop": "envs.tasks.tabletop.experts"}
+"""Kind of task -> the module with its scripted experts."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,14 @@ class DemosConfig:
     """The settings of a recording.
 
     task: what to demonstrate: a choice of configs/task, each of its keys open to change.
-    expert: who demonstrates: scripted (manipulation tasks have one), or a checkpoint: a run folder or a shipped name.
+    expert: who demonstrates: scripted (tasks of an arm have one), or a checkpoint: a run folder or a shipped name.
     out: the folder of the new dataset.
     episodes: how many are kept.
     only_success: keep those that succeeded alone.
     max_attempts: give up after so many episodes; 0: ten for each one that is asked for.
     noise: how much the expert errs: of a script its own measure, of a policy the standard deviation of its action.
-    instruction: the task in words, for policies that read; default: the task's description.
+    instruction: the task in words, for policies that read; default: the task's description. A task
+        that tells the robot in words itself, episode by episode, takes none.
     format: lerobot, or another that `embodied convert` knows.
     seed: of environment and expert; the same seed gives the same episodes.
     num_worlds: simulations side by side; the same number gives the same episodes.
@@ -112,12 +114,13 @@ def make_expert(env: VecEnv, config: DemosConfig, task: Mapping[str, Any], devic
         agent = load_agent(config.expert, device)
         check_fit(agent.spec, env.spec)
         return PolicyExpert(agent.policy, env.num_rows, agent.normalizer, config.noise, config.seed)
-    if task.get("kind") != SCRIPTED_KIND:
+    if task.get("kind") not in EXPERTS:
         raise UserError(
-            f"expert=scripted: {env.spec.name} has none, manipulation tasks do; give a checkpoint: expert=RUN"
+            f"expert=scripted: {env.spec.name} has none, {' and '.join(EXPERTS)} tasks do; "
+            "give a checkpoint: expert=RUN"
         )
     with user_errors():
-        make = importlib.import_module(EXPERTS).make_expert
+        make = importlib.import_module(EXPERTS[task["kind"]]).make_expert
         return _Scripted(make(env, noise=config.noise, seed=config.seed))
 
 
@@ -140,6 +143,8 @@ def write(
     """Record and write; the figures as plain JSON types."""
     tally, lengths, returns = Tally(), [], []
     info = DatasetInfo.of(env.spec, task_config=dict(task), expert=config.expert, noise=config.noise, made_by=made_by)
+    if config.instruction is not None and INSTRUCTION in env.spec.obs:
+        raise UserError(f"instruction={config.instruction!r}: {env.spec.name} has its own, one an episode")
     words = config.instruction or str(task.get("description") or env.spec.name)
     with progress(config.episodes) as report, user_errors(), create_dataset(config.out, info, config.format) as writer:
         for episode in _recorded(env, expert, config, words, tally, report):

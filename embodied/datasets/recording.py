@@ -17,8 +17,12 @@ from torch import Tensor, nn
 from ..configuration import positive
 from ..evaluate import quotas
 from ..rollout import cleared
+from ..text import decode_text
 from ..types import ActionSpec, Obs, Policy, StepResult, VecEnv
 from .episodes import Arrays, Episode
+
+INSTRUCTION = "instruction"
+"""The observation group that holds an episode's words, as bytes."""
 
 
 class Expert(Protocol):
@@ -88,6 +92,7 @@ def record(
     whose physics failed are left out.
 
     Args:
+        instruction: the words of every episode; those of an observation group ``instruction`` come first.
         only_success: leave out episodes that did not succeed as well; their rows try again.
         max_attempts: give up after so many episodes; 0: ten for each one that is asked for.
         tally: is kept up to date, for the caller to read.
@@ -177,6 +182,11 @@ class _Tracks:
             reward=np.array(rewards, dtype=np.float32),
             terminated=bool(step.terminated[row]),
             success=None if self.metric is None else bool(step.metrics[self.metric][row] > 0.5),
-            instruction=self.instruction,
+            instruction=_told(seen[0]) or self.instruction,
             final_obs={name: x[row].cpu().numpy() for name, x in step.final_obs.items()},
         )
+
+
+def _told(obs: Arrays) -> str:
+    """What a row is told in words; nothing where no group holds any."""
+    return decode_text(torch.from_numpy(obs[INSTRUCTION])[None])[0] if INSTRUCTION in obs else ""

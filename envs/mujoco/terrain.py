@@ -160,6 +160,10 @@ class Ground:
         """Figures of the curriculum, each (N,)."""
         return {}
 
+    def split(self, name: str, figure: Tensor) -> dict[str, Tensor]:
+        """In evaluation: a figure (N,) by kind and by level of the tiles, NaN in the worlds of all others."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Curriculum counters."""
         return {}
@@ -251,6 +255,15 @@ class TiledGround(Ground):
     def _of_kind(self, kind: int) -> Tensor:
         """The level where the world's kind is this one, else NaN, which means «not applicable»."""
         return torch.where(self.kind == kind, self.level.float(), torch.nan)
+
+    def split(self, name: str, figure: Tensor) -> dict[str, Tensor]:
+        if self.curriculum:
+            return {}
+        tiles = {kind: self.kind == i for i, kind in enumerate(self.config.kinds)}
+        tiles |= {f"level_{level}": self.level == level for level in range(self.config.levels)}
+        top = self.level == self.config.levels - 1
+        tiles |= {f"{kind}/top": tiles[kind] & top for kind in self.config.kinds}
+        return {f"{tile}/{name}": torch.where(chosen, figure, torch.nan) for tile, chosen in tiles.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"level": self.level.clone()}

@@ -18,6 +18,9 @@ from embodied.types import Obs, TaskSpec
 from ..distributions import REDUCTIONS
 from ..networks import ACTIVATIONS
 from ..pretrained import load_parts
+from ..vla.condition import VisionLanguageEncoder
+from ..vla.tokenizer import WORDS
+from ..vla.trunk import TrunkConfig
 from .denoisers import MLPDenoiser, MLPDenoiserConfig, Shape
 from .diffusion import Diffusion, DiffusionConfig
 from .dit import TransformerConfig, TransformerDenoiser
@@ -39,8 +42,10 @@ SECTIONS = {
     "shortcut": ShortcutConfig,
     "mean_flow": MeanFlowConfig,
     "image": ImageConfig,
+    "trunk": TrunkConfig,
 }
-"""Parts of a configuration; those of the network and the process that are not chosen do nothing."""
+"""Parts of a configuration; those of the network, the process and the encoder that are not chosen do nothing."""
+ENCODERS = ("flat", "vla")
 INFERENCE_NOISE = ("zero", "random")
 
 
@@ -50,6 +55,8 @@ class GenerativeConfig:
 
     network: mlp, unet or transformer; the section of that name sizes it.
     process: diffusion, flow, shortcut or mean_flow; the section of that name says how.
+    encoder: ``flat``, the measurements beside features of the images (section ``image``), or ``vla``, a transformer
+        that reads the instruction as well (section ``trunk``). The critic is the same in both cases.
     near_zero_output: the denoiser's output starts near 0; from scratch, with prediction ``x0``, so does the action.
     inference_noise: what deterministic decisions start from: ``zero``, or ``random`` as in pretraining. Exploration
         noise is left out in both cases. ``zero`` repeats; ``random`` keeps the modes of multimodal demonstrations.
@@ -59,6 +66,7 @@ class GenerativeConfig:
 
     network: str = "mlp"
     process: str = "diffusion"
+    encoder: str = "flat"
     near_zero_output: bool = False
     inference_noise: str = "zero"
     logprob_reduction: str = "sum"
@@ -72,10 +80,12 @@ class GenerativeConfig:
     shortcut: ShortcutConfig = field(default_factory=ShortcutConfig)
     mean_flow: MeanFlowConfig = field(default_factory=MeanFlowConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
 
     def __post_init__(self) -> None:
         choice("policy.network", self.network, NETWORKS)
         choice("policy.process", self.process, PROCESSES)
+        choice("policy.encoder", self.encoder, ENCODERS)
         choice("policy.inference_noise", self.inference_noise, INFERENCE_NOISE)
         choice("policy.logprob_reduction", self.logprob_reduction, REDUCTIONS)
         choice("policy.critic_activation", self.critic_activation, ACTIVATIONS)
@@ -102,7 +112,11 @@ class GenerativePolicy(nn.Module):
         self.config = config
         self.chunk = (chunk or spec.action.chunk, spec.action.size)
         self.process = PROCESSES[config.process](getattr(config, config.process))
-        self.encoder = ObservationEncoder(spec, "policy", config.image)
+        self.encoder: ObservationEncoder | VisionLanguageEncoder = (
+            VisionLanguageEncoder(spec, config.trunk)
+            if config.encoder == "vla"
+            else ObservationEncoder(spec, "policy", config.image)
+        )
         shape = Shape(self.chunk, self.encoder.size, self.process.times, 0.01 if config.near_zero_output else 1.0)
         self.network = NETWORKS[config.network](shape, getattr(config, config.network))
         self.critic = Critic(spec, config.critic_hidden, config.critic_activation, config.image)
@@ -149,6 +163,14 @@ class GenerativePolicy(nn.Module):
         noise: (B, D, H, A), zeros or standard normal.
         """
         return self.chain(self.condition(observation(obs_policy, image)), noise)[-1]
+
+    def export_condition(self, obs_policy: Tensor, image: Tensor | None = None, words: Tensor | None = None) -> Tensor:
+        """The condition (B, C) for measurements (B, ...), images, and the instruction's word numbers (B, W).
+
+        With :meth:`chain` it is the deterministic decision in two graphs: what is seen and told is read once.
+        """
+        told = {} if words is None else {WORDS: words}
+        return self.condition(observation(obs_policy, image) | told)
 
     # Imitation --------------------------------------------------------------------------------------------------
 

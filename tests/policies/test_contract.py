@@ -21,6 +21,12 @@ POLICIES: dict[str, dict[str, Any]] = {
     "gru": {"kind": "gru", "memory_size": 12, "hidden": [16], "critic_hidden": [16]},
 }
 
+TRUNK: dict[str, Any] = {"width": 16, "blocks": 2, "heads": 2}
+TOKENS: dict[str, Any] = {"kind": "compact_vla", "trunk": TRUNK, "bins": 9, "critic": "separate", "critic_hidden": [16]}
+POLICIES |= {
+    "compact-vla": TOKENS,
+    "compact-vla-autoregressive": TOKENS | {"decoding": "autoregressive", "likelihood": "token", "temperature": 1.5},
+}
 SMALL: dict[str, Any] = {
     "critic_hidden": [16],
     "mlp": {"hidden": [16, 16], "time_size": 4},
@@ -62,6 +68,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fpo": {"kind": "fpo", "samples": 3},
     "fpo-one-sample": {"kind": "fpo", "samples": 1, "logprob_reduction": "mean", "process": "mean_flow"},
     "residual": {"kind": "residual", "base_chunk": 4},
+    "reinflow-vla": {"kind": "reinflow", "encoder": "vla", "trunk": TRUNK},
 }
 POLICIES |= {name: SMALL | extra for name, extra in VARIANTS.items()}
 GENERATIVE = {

@@ -78,11 +78,32 @@ def test_a_script_demonstrates(
         calls.update(rows=env.num_rows, noise=noise, seed=seed)
         return Script()
 
-    monkeypatch.setitem(sys.modules, demos.EXPERTS, SimpleNamespace(make_expert=make_expert))  # type: ignore[misc]
-    monkeypatch.setattr(demos, "SCRIPTED_KIND", "classic")
+    monkeypatch.setitem(sys.modules, "scripts_of_a_test", SimpleNamespace(make_expert=make_expert))  # type: ignore[misc]
+    monkeypatch.setitem(demos.EXPERTS, "classic", "scripts_of_a_test")
     run(capsys, tmp_path / "data", "expert=scripted", "noise=0.1", "seed=9")
     assert (calls["rows"], calls["noise"], calls["seed"]) == (2, 0.1, 9) and calls["resets"] >= 3
     assert (open_dataset(tmp_path / "data")[0].action == 0.25).all()
+
+
+@pytest.mark.render
+def test_the_tabletop_is_recorded_with_its_camera_and_its_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from embodied.text import decode_text
+
+    task = ("task=put_on_plate", "task.image_size=32", "task.cut_after_success=2", "expert=scripted", "seed=5")
+    result = run(capsys, tmp_path / "data", *task, "only_success=true")
+    reader = open_dataset(tmp_path / "data")
+    assert result["episodes"] == len(reader) == 3 and reader.info.obs["image"].is_image
+    texts = set()
+    for episode in reader:
+        assert episode.obs["image"].shape == (len(episode), 32, 32, 3) and episode.obs["image"].std() > 10
+        told = decode_text(torch.from_numpy(episode.obs["instruction"]))
+        assert set(told) == {episode.instruction} and episode.success
+        texts.add(episode.instruction)
+    assert len(texts) == 3 and all(" the " in text or text.startswith("the ") for text in texts)
+    with pytest.raises(UserError, match="put_on_plate has its own, one an episode"):
+        demos.main([*SMALL, *task, f"out={tmp_path / 'other'}", "instruction=go"])
 
 
 def test_mistakes(tmp_path: Path) -> None:
@@ -93,7 +114,7 @@ def test_mistakes(tmp_path: Path) -> None:
         ([f"out={tmp_path / 'x'}"], "expert is required"),
         ([f"out={tmp_path / 'x'}", "expert=nobody"], "no checkpoint 'nobody'"),
         ([f"out={tmp_path / 'x'}", "expert=walker2d"], "trained on walker2d does not fit hopper"),
-        ([f"out={tmp_path / 'x'}", "expert=scripted"], "hopper has none, manipulation tasks do"),
+        ([f"out={tmp_path / 'x'}", "expert=scripted"], "hopper has none, manipulation and tabletop tasks do"),
         ([f"out={tmp_path / 'x'}", "expert=hopper", "noise=-1"], "noise=-1.0: must not be negative"),
         ([f"out={tmp_path / 'x'}", "expert=hopper", "format=zarr"], "format='zarr'"),
         ([f"out={tmp_path / 'x'}", f"expert={expert}", "only_success=true"], "'hopper' has no success metric"),

@@ -70,6 +70,7 @@ class VelocityEnv(LeggedEnv):
 
         error_lin_vel: mean |v_xy - command| [m/s].  error_ang_vel: mean |yaw rate - command| [rad/s].
         swing_height: mean peak height of a foot between lift-off and touch-down [m]; NaN where no foot touched down.
+        fall: on terrain, in evaluation, also by kind and level of the tile it started on.
         """
         length, fell = self.episode_length.clamp_min(1), self._buffers["ended"].float()
         errors = self._buffers["errors"]
@@ -80,7 +81,7 @@ class VelocityEnv(LeggedEnv):
             "fall": fell,
             "success": 1.0 - fell,
         }
-        return figures | super().episode_metrics()
+        return figures | self.ground.split("fall", fell) | super().episode_metrics()
 
 
 def make(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embodied.configuration import choice, positive
+from embodied.configuration import choice, positive, whole
 
 AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 """What an action may move: the hand along and about the world's axes, and the fingers."""
@@ -17,6 +17,7 @@ class ManipulationConfig:
     """A tabletop task of one arm.
 
     task: which one.  horizon: control steps.  control_dt, physics_dt: seconds.
+    ik_steps: times a control step that the joints' targets are set anew, each time after an equal part of the move.
     reward: ``sparse``, 1 at success and 0 before; or ``dense``, the same plus the gain of the task's progress in
         [0, 1], a potential, so that the best behaviour stays the same (Ng, Harada and Russell 1999).
     axes: elements of the action, of :data:`AXES`; the hand keeps its height and orientation along those left out.
@@ -35,6 +36,7 @@ class ManipulationConfig:
     description: str = ""
     horizon: int = 100
     control_dt: float = 0.05
+    ik_steps: int = 1
     physics_dt: float = 0.005
     reward: str = "sparse"
     axes: tuple[str, ...] = ("x", "y", "z", "yaw", "gripper")
@@ -56,10 +58,13 @@ class ManipulationConfig:
             raise ValueError(f"task.axes={self.axes}: one or more of {', '.join(AXES)}, each once")
         for name in ("horizon", "control_dt", "physics_dt", "position_scale", "rotation_scale", "max_lead", "max_turn"):
             positive(f"task.{name}", getattr(self, name))
+        whole("task.ik_steps", self.ik_steps)
         if not all(a < b for a, b in zip(self.workspace_low, self.workspace_high, strict=True)):
             raise ValueError(f"task.workspace: {self.workspace_low} is not below {self.workspace_high}")
         if abs(self.substeps * self.physics_dt - self.control_dt) > 1e-9:
             raise ValueError(f"task.control_dt={self.control_dt} is no multiple of physics_dt={self.physics_dt}")
+        if self.substeps % self.ik_steps:
+            raise ValueError(f"task.ik_steps={self.ik_steps}: the {self.substeps} physics steps do not divide by it")
 
     @property
     def substeps(self) -> int:

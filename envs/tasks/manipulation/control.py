@@ -49,7 +49,7 @@ class HandControl:
         self._columns = torch.tensor([AXES.index(axis) for axis in config.axes], device=device)
         self._box = vector(config.workspace_low), vector(config.workspace_high)
         self._low, self._high = vector(arm.spec.joint_low), vector(arm.spec.joint_high)
-        self._max_step = config.control_dt * vector(arm.spec.velocity_limit)
+        self._max_step = config.control_dt / config.ik_steps * vector(arm.spec.velocity_limit)
         self._rest = vector(arm.spec.default_joint_pos)
 
     def command(self, action: Tensor) -> Tensor:

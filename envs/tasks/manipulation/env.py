@@ -39,10 +39,11 @@ class ManipulationEnv(MujocoVecEnv):
     """N worlds of one arm at a table.
 
     objects: the free bodies, in the order of TableState.  goal_size: G.  options_type: the dataclass of
-    ``config.options``.
+    ``config.options``.  remembers: further buffers, name -> shape of one world's value.
     """
 
     objects: ClassVar[tuple[str, ...]] = ()
+    remembers: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     goal_size: ClassVar[int] = 3
     options_type: ClassVar[type]
 
@@ -92,6 +93,7 @@ class ManipulationEnv(MujocoVecEnv):
             "fingers": (),  # m, asked of each
             "goal": (self.goal_size,),
             **{"friction": (), "mass_scale": (), "progress": (), "solved": ()},
+            **self.remembers,
         }
         self._buffers = Buffers(shapes, self.num_worlds, self.device)
         self._buffers["target_rot"].copy_(torch.diag(self._home.new_tensor(DOWN)))
@@ -122,8 +124,15 @@ class ManipulationEnv(MujocoVecEnv):
 
     def apply_action(self, action: Tensor) -> None:
         """Move the hand's target, the joints' targets after it, and the fingers."""
+        command, parts = self.control.command(action), self.config.ik_steps
+        command[:, :6] /= parts
+        for _ in range(parts):
+            self._move(command)
+            self.physics.step(self.substeps // parts)
+
+    def _move(self, command: Tensor) -> None:
+        """Set the controls after a move of the target (n, 7)."""
         b = self._buffers
-        command = self.control.command(action)
         hand = self.chain(self._qpos[:, : len(self._home)].float())
         position, rotation = self.control.move_target(b["target_pos"], b["target_rot"], command, hand)
         b["target_pos"].copy_(position)
@@ -131,7 +140,6 @@ class ManipulationEnv(MujocoVecEnv):
         b["joint_target"].copy_(self.control.follow(b["joint_target"], position, rotation))
         b["fingers"].copy_(command[:, 6])
         self._ctrl.copy_(torch.cat([b["joint_target"], b["fingers"][:, None].expand(-1, 2)], dim=-1))
-        self.physics.step(self.substeps)
 
     def after_physics(self) -> None:
         """The state of this step, and whether it solves the task."""

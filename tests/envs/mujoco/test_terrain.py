@@ -138,3 +138,19 @@ def test_unknown_kind_names_the_valid_ones():
 def test_level_metrics_of_other_kinds_do_not_apply():
     figures = ground().metrics
     assert torch.isnan(figures["terrain_level/stairs_up"]).tolist() == [True, False, True, False]
+
+
+def test_in_evaluation_a_figure_is_split_by_tile():
+    g = ground(evaluate=True)  # kinds and levels (0, 0), (1, 0), (0, 1), (1, 1)
+    one, two = g.config.kinds
+    found = g.split("fall", torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    told = {name: x[~x.isnan()].tolist() for name, x in found.items()}
+    assert told == {
+        f"{one}/fall": [1.0, 3.0],
+        f"{two}/fall": [2.0, 4.0],
+        "level_0/fall": [1.0, 2.0],
+        "level_1/fall": [3.0, 4.0],
+        f"{one}/top/fall": [3.0],
+        f"{two}/top/fall": [4.0],
+    }
+    assert ground().split("fall", torch.zeros(4)) == {}
