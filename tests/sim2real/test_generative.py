@@ -65,7 +65,7 @@ def test_the_bundle_decides_as_the_policy(case: str, tmp_path: Path, monkeypatch
     expected = np.clip(decided(agent, inputs, monkeypatch), -3, 3)
     assert expected.std(axis=(0, 1)).min() > 0.01  # it depends on what goes in
     assert np.abs(action - expected).max() <= manifest.parity.tolerance
-    assert (manifest.parity.tolerance == 1e-5) == (case not in SENSITIVE)
+    assert manifest.parity.tolerance <= (1e-3 if case in SENSITIVE else 1e-4)  # by how the torch side itself rounds
     proto = onnx.load(tmp_path / "b" / "policy.onnx")
     assert not [node.op_type for node in proto.graph.node if "Random" in node.op_type]
     assert not [tensor.name for tensor in proto.graph.initializer if "critic" in tensor.name]
