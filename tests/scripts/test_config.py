@@ -49,8 +49,8 @@ def test_groups_are_chosen_and_their_keys_changed() -> None:
         ("task=hoper", "unknown task 'hoper'; did you mean 'hopper'?"),
         (
             "policy=lstm",
-            "unknown policy 'lstm'; known policy choices: compact_vla, compact_vla_flow, dppo, flow_sde, fpo, gru, mlp, "
-            "ncdpo, reinflow, residual",
+            "unknown policy 'lstm'; known policy choices: compact_vla, compact_vla_flow, dppo, flow_sde, fpo, gru, "
+            "mlp, ncdpo, reinflow, residual",
         ),
         ("task=null", "task is chosen by name"),
         ("~task", "task cannot be left out"),

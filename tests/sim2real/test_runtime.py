@@ -231,7 +231,7 @@ def test_in_the_loop_it_walks_as_torch_does(kind: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_an_episode_in_chunks_is_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """torch drives a Go2 by decisions of 4 steps on histories of 3; the runtime says the same of its twin, step by step.
+    """torch drives a Go2 by decisions of 4 steps on histories of 3; the runtime says so of its twin, step for step.
 
     The twin makes torch's actions, so that rounding does not grow with the steps. A residual on a base that plans two
     decisions ahead, with noise: history, chunk, memory and generator at once.
