@@ -18,6 +18,8 @@ from torch import Tensor
 
 EDGE = 0.5
 """Metres from the end of the field at which a world counts as outside."""
+COVERED = 0.8
+"""Share of the distance it was asked to cover that takes a world to the next level."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,11 @@ class Ground:
 class TiledGround(Ground):
     """The generated field. Each world has a kind (fixed) and a level that follows how far it walks.
 
-    A world that leaves half a tile behind goes one level up; one that falls before, or covers less than half of what it
-    was asked to, goes one down; beyond the last level it is placed at a random one, so that easy ground is not
-    forgotten. For evaluation, levels stay, and the worlds go through all tiles in turn.
+    A world that covers what it was asked to goes one level up: ``COVERED`` of that distance, but at least a quarter of a
+    tile, which is beyond the flat start, and at most half of one. (Half a tile alone, as in Rudin et al., suits
+    commands of a heading: a commanded yaw rate leads in circles, and few episodes so far away.) One that falls, or
+    covers less than half of what it was asked to, goes one down; beyond the last level it is placed at a random one, so
+    that easy ground is not forgotten. For evaluation, levels stay, and the worlds go through all tiles in turn.
     """
 
     def __init__(
@@ -241,8 +245,10 @@ class TiledGround(Ground):
         """
         if not self.curriculum:
             return
-        up = distance > self.config.tile_size / 2
-        down = ((distance < 0.5 * asked) | fell) & ~up
+        tile = self.config.tile_size
+        covered = distance > (COVERED * asked).clamp(tile / 4, tile / 2)
+        up = covered & ~fell
+        down = (distance < 0.5 * asked) & ~covered | fell
         level = self.level[worlds] + up.long() - down.long()
         anywhere = torch.randint(0, self.config.levels, level.shape, generator=generator, device=level.device)
         self.level[worlds] = torch.where(level >= self.config.levels, anywhere, level.clamp_min(0))

@@ -101,12 +101,26 @@ def test_curriculum_moves_up_down_and_wraps():
     assert 0 <= int(g.level[1]) < 2
 
 
-def test_a_fall_lowers_the_level_unless_the_tile_was_left():
-    g = ground()
-    g.level[:] = torch.tensor([1, 1, 0, 1])
-    walked, asked = torch.tensor([0.9, 0.9, 2.1, 0.9]), torch.tensor([1.0, 1.0, 2.0, 4.0])
-    g.update_levels(torch.arange(4), walked, asked, torch.tensor([True, False, True, False]), torch.Generator())
-    assert g.level.tolist() == [0, 1, 1, 0]
+@pytest.mark.parametrize(
+    ("walked", "asked", "fell", "level"),
+    [
+        (1.2, 1.4, False, 2),  # 0.86 of what it was asked to, beyond the quarter of a tile of 4 m
+        (1.2, 1.6, False, 1),  # 0.75
+        (0.9, 1.0, False, 1),  # still on the flat start
+        (2.1, 9.0, False, 2),  # half a tile is enough; 2.1 m is less than half of 9 m
+        (1.9, 9.0, False, 0),
+        (1.9, 3.0, False, 1),
+        (2.1, 2.0, True, 0),  # it came far, and fell
+        (0.9, 4.0, False, 0),
+    ],
+)
+def test_the_level_follows_what_was_covered_of_what_was_asked(walked, asked, fell, level):
+    config = TerrainConfig(kinds=("flat",), levels=4, tile_size=4.0, resolution=0.5, border=1.0, start_level=1)
+    g = ground(config, n=1)
+    g.level[:] = 1
+    one = torch.tensor
+    g.update_levels(one([0]), one([walked]), one([asked]), one([fell]), torch.Generator())
+    assert g.level.tolist() == [level]
 
 
 def test_restart_draws_the_levels_of_a_fresh_ground():
