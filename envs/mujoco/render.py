@@ -10,7 +10,7 @@ class WorldRenderer:
     """Renders any world of a batch: the world's model and data are handed in at every frame."""
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        self.size = (width, height)
+        self.model, self.size = model, (width, height)
         self._renderer = mujoco.Renderer(model, height, width)
 
     def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | int = -1) -> np.ndarray:

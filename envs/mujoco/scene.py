@@ -59,7 +59,7 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class Heightfield:
-    """Ground heights [m], (rows, cols): rows run along +y, columns along +x, centred on the origin.
+    """Ground heights [m], (rows, cols): rows run along +y, columns along +x, centred on (centre_x, centre_y).
 
     size_x, size_y: metres from the first column (row) to the last.
     """
@@ -67,6 +67,8 @@ class Heightfield:
     heights: np.ndarray
     size_x: float
     size_y: float
+    centre_x: float = 0.0
+    centre_y: float = 0.0
 
     def __post_init__(self) -> None:
         if np.ndim(self.heights) != 2 or min(np.shape(self.heights)) < 2:
@@ -75,6 +77,22 @@ class Heightfield:
             raise ValueError("heights must be finite")
         if self.size_x <= 0 or self.size_y <= 0:
             raise ValueError(f"a height field needs a positive size, got {self.size_x} x {self.size_y} m")
+
+    def around(self, x: float, y: float, reach: float) -> Heightfield:
+        """The part of this field within ``reach`` m of (x, y) along either axis, cut at grid points, where it was."""
+        columns, from_x, size_x = _cut(np.shape(self.heights)[1], self.size_x, x - self.centre_x, reach)
+        rows, from_y, size_y = _cut(np.shape(self.heights)[0], self.size_y, y - self.centre_y, reach)
+        part = self.heights[rows, columns]
+        return Heightfield(part, size_x, size_y, self.centre_x + from_x, self.centre_y + from_y)
+
+
+def _cut(count: int, size: float, at: float, reach: float) -> tuple[slice, float, float]:
+    """Of ``count`` points over ``size`` m about zero, those within reach of ``at``: which, their centre, extent."""
+    step = size / (count - 1)
+    middle = (at + size / 2) / step
+    first = min(max(round(middle - reach / step), 0), count - 2)
+    last = max(min(round(middle + reach / step), count - 1), first + 1)
+    return slice(first, last + 1), ((first + last) * step - size) / 2, (last - first) * step
 
 
 def build_model(robot: Robot, scene: SceneConfig, heightfield: Heightfield | None = None) -> mujoco.MjModel:
@@ -166,7 +184,7 @@ def _add_terrain(spec: mujoco.MjSpec, scene: SceneConfig, field: Heightfield) ->
         name="terrain",
         type=mujoco.mjtGeom.mjGEOM_HFIELD,
         hfieldname="terrain",
-        pos=[0, 0, low],
+        pos=[field.centre_x, field.centre_y, low],
         **_ground(spec, scene),
     )
 

@@ -177,11 +177,11 @@ class Ground:
 class TiledGround(Ground):
     """The generated field. Each world has a kind (fixed) and a level that follows how far it walks.
 
-    A world that covers what it was asked to goes one level up: ``COVERED`` of that distance, but at least a quarter of a
-    tile, which is beyond the flat start, and at most half of one. (Half a tile alone, as in Rudin et al., suits
+    A world that covers what it was asked to goes one level up: ``COVERED`` of that distance, but at least a quarter of
+    a tile, which is beyond the flat start, and at most half of one. (Half a tile alone, as in Rudin et al., suits
     commands of a heading: a commanded yaw rate leads in circles, and few episodes so far away.) One that falls, or
-    covers less than half of what it was asked to, goes one down; beyond the last level it is placed at a random one, so
-    that easy ground is not forgotten. For evaluation, levels stay, and the worlds go through all tiles in turn.
+    covers less than half of what it was asked to, goes one down; beyond the last level it is placed at a random one,
+    so that easy ground is not forgotten. For evaluation, levels stay, and the worlds go through all tiles in turn.
     """
 
     def __init__(

@@ -40,8 +40,9 @@ class MujocoVecEnv(abc.ABC):
         :meth:`reset_rows`; this is what Gymnasium's DISABLED mode needs.
     failures: worlds reset since construction because their physics became invalid.
     on_failure: called with a world's index before its state is thrown away, e.g. to dump it for replay.
-    visual_model: makes the model to render with, when the simulated one leaves out what only looks good; both have
-        the same joints.
+    visual_model: makes the model to look at, when the simulated one leaves out what only looks good; both have the
+        same joints.
+    close_up: the model to draw a world with at these qpos (nq,), where the whole of it would take seconds a frame.
     """
 
     spec: TaskSpec
@@ -59,6 +60,7 @@ class MujocoVecEnv(abc.ABC):
         self.episode_length = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self.episode_return = torch.zeros(self.num_worlds, device=self.device)
         self.visual_model: Callable[[], mujoco.MjModel] | None = None
+        self.close_up: Callable[[Tensor], mujoco.MjModel] | None = None
         self._visual: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         self._renderer: Any = None
 
@@ -179,13 +181,20 @@ class MujocoVecEnv(abc.ABC):
         """RGB frame of one world, (height, width, 3) uint8."""
         from .render import WorldRenderer
 
-        model, data = self.get_model_data(row)
-        if self._renderer is not None and self._renderer.size != (width, height):
-            self._renderer.close()
+        model, data = self._to_draw(row)
+        renderer = self._renderer
+        if renderer is not None and (renderer.size != (width, height) or renderer.model is not model):
+            renderer.close()
             self._renderer = None
         if self._renderer is None:
             self._renderer = WorldRenderer(model, width, height)
         return self._renderer.render(model, data, camera)
+
+    def _to_draw(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        if self.close_up is None:
+            return self.get_model_data(row)
+        model = self.close_up(self.physics.field("qpos")[row])
+        return model, self._pose(model, mujoco.MjData(model), row)
 
     def get_model_data(self, row: int = 0) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as C structures to look at: with ``visual_model``, that model in the world's pose."""
@@ -195,10 +204,13 @@ class MujocoVecEnv(abc.ABC):
             model = self.visual_model()
             self._visual = model, mujoco.MjData(model)
         model, data = self._visual
+        return model, self._pose(model, data, row)
+
+    def _pose(self, model: mujoco.MjModel, data: mujoco.MjData, row: int) -> mujoco.MjData:
         data.qpos[:] = self.physics.field("qpos")[row].cpu().numpy()
         data.qvel[:] = self.physics.field("qvel")[row].cpu().numpy()
         mujoco.mj_forward(model, data)
-        return model, data
+        return data
 
     def close(self) -> None:
         """Release threads, device memory and the renderer."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import mujoco
 import torch
+from torch import Tensor
 
 from embodied.configuration import from_mapping
 
@@ -19,6 +21,8 @@ from .config import LeggedConfig
 from .legged import LeggedEnv
 
 Env = TypeVar("Env", bound=LeggedEnv)
+REACH, MARGIN = 8.0, 3.0
+"""Metres of the ground around a robot that are drawn, and how near it may come to their end."""
 
 
 def construct(
@@ -45,8 +49,26 @@ def construct(
         num_threads=num_threads,
     )
     env = cls(config, robot, physics, ground, seed)
-    env.visual_model = lambda: build_model(robot, dataclasses.replace(scene, visuals=True), field)
+    visual = dataclasses.replace(scene, visuals=True)
+    env.visual_model = lambda: build_model(robot, visual, field)
+    if field is not None:
+        env.close_up = CloseUp(lambda part: build_model(robot, visual, part), field)
     return env
+
+
+class CloseUp:
+    """The model with the ground around a robot alone: all the tiles have millions of triangles."""
+
+    def __init__(self, build: Callable[[Heightfield], mujoco.MjModel], field: Heightfield) -> None:
+        self._build, self._field = build, field
+        self._drawn: tuple[float, float, mujoco.MjModel] | None = None
+
+    def __call__(self, qpos: Tensor) -> mujoco.MjModel:
+        """The same model as before, unless the robot comes near the end of what it has."""
+        x, y = qpos[:2].tolist()
+        if self._drawn is None or max(abs(x - self._drawn[0]), abs(y - self._drawn[1])) > REACH - MARGIN:
+            self._drawn = x, y, self._build(self._field.around(x, y, REACH))
+        return self._drawn[2]
 
 
 def _ground(

@@ -136,6 +136,24 @@ def test_heightfield_lies_as_the_array_says():
         assert ground_height(model, data, x, y) == pytest.approx(field.heights[row, col], abs=1e-5)
 
 
+@pytest.mark.parametrize(("x", "y", "reach"), [(0.4, 0.2, 0.5), (-1.9, 0.95, 0.7), (0.0, 0.0, 9.0), (3.0, 0.0, 0.5)])
+def test_a_part_of_a_heightfield_lies_where_it_lay(x, y, reach):
+    whole = ramp()
+    part = whole.around(x, y, reach)
+    assert part.size_x <= min(2 * reach + 0.1, 4.0 + 1e-9) and part.size_y <= min(2 * reach + 0.1, 2.0 + 1e-9)
+    model = build_model(GO2, SceneConfig(visuals=False), part)
+    data = start(model, height=4.9)
+    data.qpos[0] = 50.0
+    mujoco.mj_forward(model, data)
+    for u, v in ((-0.49, -0.49), (0.49, 0.3), (0.1, -0.2)):
+        at_x, at_y = part.centre_x + u * part.size_x, part.centre_y + v * part.size_y
+        plane = -1.0 + 0.3 * (at_x + 2.0) / 4.0 - 0.8 * (at_y + 1.0) / 2.0
+        assert ground_height(model, data, at_x, at_y) == pytest.approx(plane, abs=1e-5)
+    if reach == 9.0:
+        np.testing.assert_array_equal(part.heights, whole.heights)
+        assert (part.centre_x, part.centre_y) == pytest.approx((0.0, 0.0))
+
+
 def test_robot_stands_on_a_terrain_and_on_a_flat_one():
     for heights in (np.full((11, 11), 0.7), 0.7 + 0.02 * np.random.default_rng(0).random((11, 11))):
         model = build_model(GO2, SceneConfig(), Heightfield(heights, 4.0, 4.0))

@@ -178,12 +178,12 @@ def test_span_selects_what_the_indices_do():
         assert x[span(ids, cpu)].tolist() == ids
 
 
-def test_another_picture_size_closes_the_renderer_before(monkeypatch):
+def test_another_picture_size_or_model_closes_the_renderer_before(monkeypatch):
     class Renderer:
         open = 0
 
         def __init__(self, model, width, height):
-            self.size = (width, height)
+            self.model, self.size = model, (width, height)
             Renderer.open += 1
 
         def render(self, model, data, camera):
@@ -198,5 +198,10 @@ def test_another_picture_size_closes_the_renderer_before(monkeypatch):
     for width in (8, 8, 16):
         assert env.render(width=width, height=4).shape == (4, width, 3)
         assert Renderer.open == 1
+    models = [env.get_model_data()[0] for _ in range(2)]
+    for model in (models[0], models[0], models[1]):
+        env.close_up = lambda qpos, model=model: model
+        env.render(width=16, height=4)
+        assert env._renderer.model is model and Renderer.open == 1
     env.close()
     assert Renderer.open == 0
