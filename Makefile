@@ -10,6 +10,8 @@ TASK  ?= go2_velocity
 ARGS  ?=
 # Further arguments of pytest, e.g. PYTEST="-k checkpoint".
 PYTEST ?=
+# Processes of the tests; 0: none but pytest's own, for a debugger.
+WORKERS ?= auto
 
 # The interpreter that sets up the environment; uv brings one where the system has none.
 PYTHON ?= python3
@@ -28,10 +30,10 @@ run: env ## train, evaluate, export, verify, film and report a Go2; prints where
 	@$(BIN)/python -m scripts.quickstart task=$(TASK) $(ARGS)
 
 test: env-dev ## everything the tests need, then the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 coverage: env-dev ## the tests, and which lines of embodied/ none of them reaches
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov=embodied --cov-report=term $(PYTEST)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov=embodied --cov-report=term $(PYTEST)
 
 check: env-dev ## style, types and directions of import; all of them, also after one has failed
 	@status=0; \

@@ -58,7 +58,8 @@ def evaluate(
         act: a policy, or a function from raw observations to actions (B, H, A).
         normalizer: the ``ObsNormalizer`` that the policy was trained with; not used with a function.
         deterministic: the policy's most likely action; otherwise it draws (from the seed as well).
-        keep_episodes: also return every episode's metrics, for paired tests; row by row, in order.
+        keep_episodes: also return ``per_episode``: every episode's metrics and whether it ``crashed``, for paired
+            tests; row by row, in order.
         on_progress: called with (episodes done, episodes).
 
     Returns:
@@ -86,7 +87,8 @@ def evaluate(
         "metrics": summarise(records, env.spec.success_metric, level),
     }
     if keep_episodes:
-        result["per_episode"] = {k: [_plain(record[k]) for record in records] for k in records[0]}
+        kept = {k: [_plain(record[k]) for record in records] for k in records[0]}
+        result["per_episode"] = kept | {"crashed": [float(not _sound(record)) for record in records]}
     return result
 
 

@@ -16,7 +16,7 @@ from .configuration import whole, within
 class GuardConfig:
     """When to stop; 0 turns a guard off.
 
-    zero_signal: iterations in a row in which all rewards were the same.
+    zero_signal: iterations in a row in which all rewards were the same, or no group's episodes ended differently.
     collapse: share of its best below which the success may not stay.  patience: for this many iterations in a row.
     """
 
@@ -46,11 +46,14 @@ class Guard:
         return self._zero_signal(record) or self._collapse(record)
 
     def _zero_signal(self, record: Mapping[str, Any]) -> str | None:
-        self._same = self._same + 1 if record["reward/std"] == 0.0 else 0
+        nothing = record["reward/std"] == 0.0 or record.get("groups/used") == 0.0
+        self._same = self._same + 1 if nothing else 0
         if not self.config.zero_signal or self._same < self.config.zero_signal:
             return None
+        equal = record["reward/std"] == 0.0
+        cause = f"all rewards were {record['reward']:g}" if equal else "no group's episodes ended differently"
         return (
-            f"all rewards were {record['reward']:g} for {self._same} iterations, so there is nothing to learn from: "
+            f"{cause} for {self._same} iterations, so there is nothing to learn from: "
             "start from a policy that succeeds now and then (init=...), explore more, or use a dense reward; "
             "guards.zero_signal=0 goes on all the same"
         )

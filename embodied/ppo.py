@@ -118,10 +118,10 @@ class PPO:
         self.learning_rate = config.learning_rate
         self._uneven = False  # ranks may count different numbers of decisions
         self.mirror = MirrorImages.of(policy, symmetry, config.symmetry)
-        self.actor, self.critic = _parameters(policy)
+        self.actor, self.critic = actor_and_critic(policy)
         self.parameters = self.actor + self.critic
         distributed.broadcast_module(cast(nn.Module, policy))
-        self.updates = 0
+        self.updates = self.skipped = 0
         if config.critic_warmup and not self.critic:
             raise ValueError("algo.critic_warmup: this policy does not tell the parameters of its critic apart")
         if config.micro_batch is not None and policy.recurrent:
@@ -142,6 +142,8 @@ class PPO:
         Returns:
             Means over the minibatches: loss/policy, loss/value, loss/entropy, kl, clip_fraction,
             grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward, reward/std.
+            With groups also groups/used, the share that teaches something, and updates_skipped: so many rollouts have
+            had no such group. Of one that has none there are no means, and nothing is learnt.
 
         Raises:
             FloatingPointError: the rollout, the loss or the gradient is not finite; the parameters are as before the
@@ -150,6 +152,9 @@ class PPO:
         if self.config.schedule == "linear":
             self.learning_rate = schedules.linear_rate(self.config.learning_rate, progress)
         figures = self.prepare(rollout)
+        if self.config.grouped and not learnable(rollout, self.config.num_minibatches):
+            self.skipped += 1
+            return figures | {"learning_rate": self.learning_rate, "minibatches": 0.0, **self._skips()}
         if self.mirror is not None:
             self.mirror.reflect(rollout)
         sums, steps = [0.0] * len(_STATISTICS), 0
@@ -158,7 +163,10 @@ class PPO:
             steps += 1
         self.updates += 1
         figures |= {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
-        return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps)}
+        return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps), **self._skips()}
+
+    def _skips(self) -> dict[str, float]:
+        return {"updates_skipped": float(self.skipped)} if self.config.grouped else {}
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> dict[str, float]:
@@ -166,13 +174,13 @@ class PPO:
         active = None if rollout.all_active else rollout.active
         paid = rollout.reward if active is None else rollout.reward[active]
         mean, var = distributed.moments(paid)
-        figures = _checked({"reward": float(mean), "reward/std": float(var.sqrt())})
+        figures = checked({"reward": float(mean), "reward/std": float(var.sqrt())})
         reward = self._scaled_reward(rollout, active)
         if self.config.advantage == "group_relative":
             self._uneven = True
-            rollout.advantage, first = returns.group_relative(reward, rollout.done, self.config.group_size)
-            rollout.target, rollout.mask = torch.zeros_like(reward), first if active is None else first & active
-            return figures
+            rollout.advantage, used = returns.group_relative(reward, rollout.done, self.config.group_size)
+            rollout.target, rollout.mask = torch.zeros_like(reward), used if active is None else used & active
+            return figures | {"groups/used": share_of_groups(rollout.mask.any(0), self.config.group_size)}
         rollout.mask, self._uneven = active, active is not None
         advantage, target = self._gae(rollout, reward)
         counted = advantage if active is None else advantage[active]
@@ -181,7 +189,7 @@ class PPO:
         if self.config.normalize_advantage:
             advantage = (advantage - mean.float()) / (var.sqrt().float() + 1e-8)
         rollout.advantage, rollout.target = advantage, self._standardised_target(target, active)
-        return _checked(figures)
+        return checked(figures)
 
     def _scaled_reward(self, rollout: Rollout, active: Tensor | None) -> Tensor:
         if not self.config.normalize_reward:
@@ -239,9 +247,9 @@ class PPO:
         if self.warming_up:
             for parameter in self.actor:
                 parameter.grad = None
-        norms = [_clip(group, self.config.max_grad_norm, parts) for group in (self.actor, self.critic)]
+        norms = [clip_gradients(group, self.config.max_grad_norm, parts) for group in (self.actor, self.critic)]
         statistics = torch.cat([parts, torch.stack(norms)]).tolist()  # the one synchronisation of a minibatch
-        return list(_checked(dict(zip(_STATISTICS, statistics, strict=True))).values())
+        return list(checked(dict(zip(_STATISTICS, statistics, strict=True))).values())
 
     def _accumulate(self, batch: Batch, share: Tensor | None) -> Tensor:
         """Add up the gradients of a minibatch, in pieces; the means of its statistics, but for the gradients' norms."""
@@ -258,7 +266,7 @@ class PPO:
     @property
     def warming_up(self) -> bool:
         """Whether the critic alone learns."""
-        return self.updates < self.config.critic_warmup
+        return self.config.advantage == "gae" and self.updates < self.config.critic_warmup
 
     def _adapt(self, kl: float, first: bool) -> None:
         """Set the learning rate. At the first minibatch nothing has moved yet, so there is nothing to adapt to."""
@@ -275,7 +283,7 @@ class PPO:
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, learning rate, number of updates, reward and value statistics."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "learning_rate": self.learning_rate}
-        state["updates"] = self.updates
+        state |= {"updates": self.updates, "skipped": self.skipped}
         for name in ("reward_scaler", "value_moments"):
             module = getattr(self, name)
             state[name] = None if module is None else module.state_dict()
@@ -286,6 +294,7 @@ class PPO:
         self.optimizer.load_state_dict(state["optimizer"])
         self.learning_rate = float(state["learning_rate"])
         self.updates = int(state.get("updates", self.config.critic_warmup))  # 0.1 had none, and no warm-up
+        self.skipped = int(state.get("skipped", 0))
         if state["value_moments"] is not None and self.value_moments is not None:
             self.value_moments.load_state_dict(state["value_moments"])
         if state["reward_scaler"] is not None and self.config.normalize_reward:
@@ -305,7 +314,19 @@ _STATISTICS = (
 )
 
 
-def _parameters(policy: Policy) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def learnable(rollout: Rollout, num_minibatches: int) -> bool:
+    """Whether every rank has a decision that counts for each of its minibatches."""
+    assert rollout.mask is not None
+    return not distributed.any_rank(int(rollout.mask.sum()) < num_minibatches)
+
+
+def share_of_groups(used: Tensor, group_size: int) -> float:
+    """The share of groups with a row that is used, over all ranks; used: (B,) bool."""
+    groups = used.view(-1, group_size).any(1)
+    return distributed.total(float(groups.sum())) / distributed.total(float(len(groups)))
+
+
+def actor_and_critic(policy: Policy) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Trainable parameters of actor and critic; a policy that does not tell them apart is all actor."""
     module = cast(Any, policy)
     if hasattr(module, "actor_parameters"):
@@ -324,14 +345,14 @@ def _share(batch: Batch) -> Tensor | None:
     return count * distributed.world_size() / distributed.sum_(count.clone()).clamp_min(1)
 
 
-def _clip(parameters: list[nn.Parameter], max_norm: float, like: Tensor) -> Tensor:
+def clip_gradients(parameters: list[nn.Parameter], max_norm: float, like: Tensor) -> Tensor:
     """Scale gradients down to a norm of at most max_norm; returns the norm before."""
     if not any(p.grad is not None for p in parameters):
         return like.new_zeros(())
     return torch.nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
 
 
-def _checked(figures: dict[str, float]) -> dict[str, float]:
+def checked(figures: dict[str, float]) -> dict[str, float]:
     """The figures, if all are finite."""
     bad = [name for name, value in figures.items() if not abs(value) < float("inf")]
     if bad:

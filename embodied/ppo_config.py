@@ -11,6 +11,7 @@ from .configuration import choice, from_mapping, positive, whole, within
 from .symmetry import MODES
 
 ADVANTAGES = ("gae", "group_relative")
+LOSSES = ("ppo", "dpo")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class PPOConfig:
     value_clip: how far a value may move from the stored one within an update, None: as far as it likes.
     value_huber: beyond this error the value's loss grows linearly; None: never.
     max_grad_norm: of actor and critic apart.
-    critic_warmup: updates at the start in which the critic alone learns, for a pretrained actor.
+    critic_warmup: updates at the start in which the critic alone learns, for a pretrained actor; with advantage=gae.
     micro_batch: decisions whose gradients are computed at once, so that large networks fit; None: a minibatch. It
         changes nothing but memory and speed.
     normalize_advantage: to mean 0 and standard deviation 1 over the rollout, all ranks.
@@ -33,7 +34,10 @@ class PPOConfig:
     normalize_value: the critic learns standardised targets.
     symmetry: ``none``, ``augment`` (each minibatch with its mirror image) or ``mix`` (a random half is mirrored).
     target_kl: stop the update when the sample KL of a minibatch exceeds it; None: never.
-    advantage: ``gae``, or ``group_relative`` (GRPO: no value loss; rows in groups of group_size start alike).
+    advantage: ``gae``, or ``group_relative`` (GRPO: no value loss; groups of equal returns teach nothing).
+    loss: ``ppo``, the clipped surrogate, or ``dpo``, that of preferred episodes (``embodied/preferences.py``).
+    group_size: rows that begin the same episode, for ``group_relative`` and ``dpo``: the task's ``group``.
+    beta: of ``dpo``: how strongly the policy is held to what it started as.
     """
 
     num_steps: int = 24
@@ -62,13 +66,16 @@ class PPOConfig:
     symmetry: str = "none"
     target_kl: float | None = None
     advantage: str = "gae"
+    loss: str = "ppo"
     group_size: int = 8
+    beta: float = 0.1
 
     def __post_init__(self) -> None:
         choice("algo.schedule", self.schedule, schedules.SCHEDULES)
         choice("algo.symmetry", self.symmetry, MODES)
         choice("algo.advantage", self.advantage, ADVANTAGES)
-        for name in ("num_steps", "num_epochs", "num_minibatches", "learning_rate", "desired_kl", "clip_range"):
+        choice("algo.loss", self.loss, LOSSES)
+        for name in ("num_steps", "num_epochs", "num_minibatches", "learning_rate", "desired_kl", "clip_range", "beta"):
             positive(f"algo.{name}", getattr(self, name))
         for name in ("max_grad_norm", "critic_learning_rate", "value_clip", "value_huber", "target_kl", "micro_batch"):
             if getattr(self, name) is not None:
@@ -76,8 +83,16 @@ class PPOConfig:
         within("algo.gamma", self.gamma, 0.0, 1.0)
         within("algo.lam", self.lam, 0.0, 1.0)
         whole("algo.critic_warmup", self.critic_warmup, 0)
+        whole("algo.group_size", self.group_size, 2)
+        if self.loss == "dpo" and (self.schedule == "adaptive" or self.symmetry != "none"):
+            raise ValueError("algo.loss=dpo: goes with algo.schedule=constant or linear, and algo.symmetry=none")
         if self.micro_batch is not None and self.symmetry != "none":
             raise ValueError(f"algo.micro_batch={self.micro_batch}: goes with algo.symmetry=none only")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether rows are compared with those that began the same episode; a rollout then is whole episodes."""
+        return self.loss == "dpo" or self.advantage == "group_relative"
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> PPOConfig:

@@ -55,18 +55,19 @@ def first_episode(done: Tensor) -> Tensor:
     return ends_before == 0
 
 
-def group_relative(reward: Tensor, done: Tensor, group_size: int, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+def group_relative(reward: Tensor, done: Tensor, group_size: int, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
     """Group-relative advantages (GRPO, Shao et al. 2024, section 4.1): no value function.
 
     Every ``group_size`` consecutive rows started from the same state. A row's score is the return of its first
-    episode in the rollout; each of its steps gets that score standardised within the group. A group of equal
-    scores gets 0 and so teaches nothing.
+    episode in the rollout; each of its steps gets that score standardised within the group. A group whose scores are
+    equal says nothing about what to do better: it is masked, so that it does not water down the mean either (dynamic
+    sampling, DAPO, Yu et al. 2025, section 3.2, without drawing further groups).
 
     Args:
-        reward: (T, B).  done: (T, B) bool.
+        reward: (T, B).  done: (T, B) bool.  eps: standard deviation up to which scores are equal.
 
     Returns:
-        advantage (T, B) and mask (T, B) bool: steps after the first episode's end belong to no group and are masked.
+        advantage (T, B) and mask (T, B) bool: neither steps after the first episode's end nor groups of equal scores.
 
     Raises:
         ValueError: B is no multiple of ``group_size``, or ``group_size`` < 2.
@@ -76,9 +77,9 @@ def group_relative(reward: Tensor, done: Tensor, group_size: int, eps: float = 1
         raise ValueError(f"group_size must be at least 2 and divide the {rows} rows, not {group_size}")
     mask = first_episode(done)
     score = (reward * mask).sum(0).view(-1, group_size)
-    centred = score - score.mean(1, keepdim=True)
-    advantage = (centred / (score.std(1, keepdim=True, correction=0) + eps)).view(1, rows)
-    return torch.where(mask, advantage, 0.0), mask
+    centred, spread = score - score.mean(1, keepdim=True), score.std(1, keepdim=True, correction=0)
+    mask = mask & (spread > eps).expand_as(score).reshape(1, rows)
+    return torch.where(mask, (centred / (spread + eps)).view(1, rows), 0.0), mask
 
 
 def discounted_returns(reward: Tensor, done: Tensor, start: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

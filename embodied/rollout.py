@@ -27,6 +27,7 @@ class Rollout:
     step, from which the rest follows.
     value, reward, bootstrap: (T, B) float; bootstrap is value(final_obs) where truncated, 0 elsewhere.
     steps: (T, B) float, control steps that each decision lasted.
+    success: (T, B) float, the task's success metric where an episode ended, 0 elsewhere and without such a metric.
     terminated, truncated, active: (T, B) bool.  last_value: (B,), of the observation after the last step.
     advantage, target: (T, B), filled in by the learner; mask: (T, B) bool or None, the steps that it learns from.
     """
@@ -39,6 +40,7 @@ class Rollout:
         self.action = torch.empty(0)
         self.log_prob = torch.empty(0)
         self.value, self.reward, self.bootstrap = (torch.zeros(shape, device=device) for _ in range(3))
+        self.success = torch.zeros(shape, device=device)
         self.terminated, self.truncated = (torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(2))
         self.active = torch.ones(shape, dtype=torch.bool, device=device)
         self.all_active = True
@@ -78,7 +80,7 @@ class Rollout:
             for name, x in carry.memory.items():
                 self.trace.setdefault(MEMORY + name, self._like(x, 1))[0] = x
 
-    def store_outcome(self, t: int, step: StepResult) -> None:
+    def store_outcome(self, t: int, step: StepResult, success_metric: str | None = None) -> None:
         """Store what came of step t."""
         if t == 0:
             self.all_active = True
@@ -86,6 +88,8 @@ class Rollout:
         self.terminated[t] = step.terminated
         self.truncated[t] = step.truncated
         self.steps[t] = 1.0 if step.steps is None else step.steps
+        reached = step.metrics.get(success_metric) if success_metric is not None else None
+        self.success[t] = 0.0 if reached is None else torch.where(step.done, reached, 0.0)
         if step.active is None:
             self.active[t] = True
         else:
@@ -131,6 +135,8 @@ def collect(
     carry: Carry,
     normalizer: nn.Module | None = None,
     episodes: EpisodeWindow | None = None,
+    *,
+    values: bool = True,
 ) -> Carry:
     """Fill the rollout with T steps of the policy in the environment.
 
@@ -140,6 +146,7 @@ def collect(
         carry: where the rollout before ended; see :meth:`Carry.start`.
         normalizer: an ``ObsNormalizer``, frozen meanwhile; it takes notes of what is seen.
         episodes: takes the metrics of the episodes that end.
+        values: also value the observations at which episodes are truncated, and the last ones, for GAE.
 
     Returns:
         The carry for the next rollout.
@@ -150,14 +157,16 @@ def collect(
         decision = policy.act(obs, carry.memory)
         rollout.store_decision(t, obs, decision, carry)
         step = env.step(decision.action)
-        rollout.store_outcome(t, step)
+        rollout.store_outcome(t, step, env.spec.success_metric)
         if normalizer is not None:
             normalizer.accumulate(carry.obs, step.active)  # type: ignore[operator]
-        _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
+        if values:
+            _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
         if episodes is not None:
             episodes.add(step)
         carry = Carry(step.obs, cleared(policy, decision.memory, step.done), step.done)
-    rollout.last_value.copy_(policy.value(see(carry.obs), carry.memory))
+    if values:
+        rollout.last_value.copy_(policy.value(see(carry.obs), carry.memory))
     return carry
 
 
@@ -237,6 +246,14 @@ def _sequences(rollout: Rollout, count: int) -> Iterator[Batch]:
         if rollout.mask is not None:
             batch.mask = rollout.mask.index_select(1, rows)
         yield batch
+
+
+def whole_rows(rollout: Rollout, rows: Tensor, recurrent: bool) -> Batch:
+    """All decisions of rows (b,): flat (T * b,), step by step, or sequences (T, b) for a recurrent policy."""
+    chosen = {name: x.index_select(1, rows) for name, x in _tensors(rollout).items()}
+    if recurrent:
+        return _batch(chosen)
+    return _batch({name: x.flatten(0, 1) for name, x in chosen.items() if not name.startswith(f"trace.{MEMORY}")})
 
 
 def pieces(batch: Batch, size: int | None) -> Iterator[tuple[Batch, float]]:

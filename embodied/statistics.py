@@ -85,3 +85,36 @@ def bootstrap(
     drawn = [x[rng.integers(x.size, size=(resamples, x.size))] for x in strata]
     low, high = np.quantile(statistic(drawn), [0.5 - level / 2, 0.5 + level / 2])
     return Interval(point, float(low), float(high))
+
+
+# Paired proportions -------------------------------------------------------------------------------------------------
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value of McNemar's test (McNemar 1947): whether two paired proportions are equal.
+
+    Of the pairs in which exactly one of the two succeeded, each is the first's with probability 1/2 if they are. The
+    binomial distribution is symmetric then, so twice the smaller tail is exact.
+
+    Args:
+        only_first, only_second: how many pairs the one won and the other did not.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"need numbers of pairs, not {only_first} and {only_second}")
+    tail = stats.binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
+    return min(1.0, 2.0 * float(tail))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of Holm's step-down method (Holm 1979): below a level, they are significant together at it.
+
+    The i-th smallest of m, counted from 0, counts m - i times, and none less than a smaller one.
+    """
+    order = np.argsort(p_values, kind="stable")
+    counted = np.asarray(p_values, dtype=np.float64)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(counted), 1.0)
+    return adjusted.tolist()

@@ -22,10 +22,13 @@ from .guards import Guard, GuardConfig
 from .metrics import EpisodeWindow, RunLog
 from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
+from .preferences import DPO
 from .rollout import Carry, Rollout, collect
 from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
 from .types import Policy, Scheduled, VecEnv
 
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two rollouts of whole episodes; more than there are seeds and ranks."""
 Record = dict[str, Any]
 """One log record: step, iteration, seconds, steps_per_second, collect_seconds, update_seconds, and every figure."""
 
@@ -120,6 +123,29 @@ class TrainResult:
     normalizer: ObsNormalizer | None
 
 
+def check_groups(env: VecEnv, algo: PPOConfig) -> None:
+    """Raise ValueError unless rollouts are whole episodes of rows that begin alike, where the learner compares those.
+
+    An environment tells by ``group`` of its configuration how many neighbouring rows begin the same episodes.
+    """
+    if not algo.grouped:
+        return
+    group, spec = int(getattr(getattr(env, "config", None), "group", 1)), env.spec
+    if group != algo.group_size:
+        raise ValueError(
+            f"algo.group_size={algo.group_size}: {spec.name} begins the same episode in {group} neighbouring worlds; "
+            f"set task.group={algo.group_size}, on a task that has this key (put_on_plate)"
+        )
+    if env.num_rows % group:
+        raise ValueError(f"algo.group_size={group}: {env.num_rows} rows do not divide by it")
+    if not 0 < spec.horizon <= algo.num_steps:
+        raise ValueError(
+            f"algo.num_steps={algo.num_steps}: a whole episode of {spec.name} has {spec.horizon} decisions"
+        )
+    if algo.loss == "dpo" and spec.success_metric is None:
+        raise ValueError(f"algo.loss=dpo: {spec.name} does not measure success, which tells what is preferred")
+
+
 class Trainer:
     """The state of a run and its one iteration. ``train`` drives it; tests and notebooks may, too."""
 
@@ -133,9 +159,12 @@ class Trainer:
         if config.normalize_observations:
             self.normalizer = ObsNormalizer.of(env.spec, symmetric).to(env.device)
         chunk = env.spec.action.chunk
-        self.ppo = PPO(policy, algo, env.spec.symmetry, chunk)
+        check_groups(env, algo)
+        self.learner: PPO | DPO = (
+            DPO(policy, algo) if algo.loss == "dpo" else PPO(policy, algo, env.spec.symmetry, chunk)
+        )
         if chunk > 1:  # rewards inside a decision are summed up there, and discounted as here
-            env.discount = algo.gamma  # type: ignore[attr-defined]
+            env.discount = 1.0 if algo.grouped else algo.gamma  # type: ignore[attr-defined]
         self.rollout = Rollout(algo.num_steps, env.num_rows, env.device)
         self.episodes = EpisodeWindow(config.episode_window)
         self.env_steps = self.iteration = 0
@@ -145,24 +174,25 @@ class Trainer:
         self.carry: Carry | None = None
 
     def start(self) -> None:
-        """Reset the environment with this run's seed."""
-        obs = self.env.reset(seed=self.config.seed + distributed.rank())
+        """Reset the environment with this run's seed, or with this iteration's: groups then begin alike again."""
+        obs = self.env.reset(seed=self.config.seed + distributed.rank() + SEED_STRIDE * self.iteration)
         self.carry = Carry.start(self.env, self.policy, obs)
 
     def iterate(self) -> Record:
         """Collect a rollout and learn from it."""
         begin = time.perf_counter()
-        if self.carry is None:
+        grouped = self.config.algo.grouped
+        if self.carry is None or grouped:
             self.start()
-        elif self.config.algo.advantage == "group_relative":  # whole episodes from common starts
-            self.carry = Carry.start(self.env, self.policy, self.env.reset())
         progress = self.env_steps / self.config.total_steps
         if isinstance(self.policy, Scheduled):
             self.policy.set_progress(progress)
         carry = cast(Carry, self.carry)
-        self.carry = collect(self.env, self.policy, self.rollout, carry, self.normalizer, self.episodes)
+        self.carry = collect(
+            self.env, self.policy, self.rollout, carry, self.normalizer, self.episodes, values=not grouped
+        )
         collected = time.perf_counter()
-        figures = self.ppo.update(self.rollout, progress)
+        figures = self.learner.update(self.rollout, progress)
         if self.normalizer is not None:
             self.normalizer.commit()
         end = time.perf_counter()
@@ -186,7 +216,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything beside the model's tensors."""
         return {
-            "ppo": self.ppo.state_dict(),
+            "ppo": self.learner.state_dict(),
             "carry": None if self.carry is None else self.carry.state_dict(),
             "episodes": self.episodes.state_dict(),
             "env": self.env.state_dict(),
@@ -196,7 +226,7 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; the model's tensors have been loaded before."""
-        self.ppo.load_state_dict(state["ppo"])
+        self.learner.load_state_dict(state["ppo"])
         if state["carry"] is not None:
             starts = torch.ones(self.env.num_rows, dtype=torch.bool, device=self.env.device)
             self.carry = Carry({}, {}, starts)

@@ -4,6 +4,12 @@ embodied bench finetune
 embodied bench finetune preset=quick
 embodied bench finetune tasks=[hopper] seeds=[0,1,2] steps=500000 out=results/generative
 embodied bench finetune methods=[ncdpo,dppo_k20,reinflow_k4] learning_rates=[3e-4] processes=1
+embodied bench vla policies=[RUN,RUN] name=mine
+embodied bench vla 'policies={sft: RUN, ppo: RUN}' rows=[in_distribution,unseen_table] episodes=100
+embodied bench vla compare=[sft,ppo,grpo,dpo] seeds=3
+embodied bench vla preset=quick
+
+The settings below are those of finetune; those of vla stand in configs/bench_vla.yaml and scripts/benching/vla.py.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from typing import Any
 from embodied.configuration import choice, from_mapping, positive, within
 from embodied.provenance import provenance
 
-from .benching import claims, jobs, tables
+from .benching import claims, jobs, tables, vla
 from .benching.figures import collect
 from .benching.finetune import Budget, Planner, execute
 from .benching.protocol import Protocol
@@ -44,7 +50,8 @@ PRESETS: dict[str, dict[str, str]] = {"full": {}, "quick": QUICK}
 class BenchConfig:
     """The settings of a benchmark.
 
-    what: which one: finetune (diffusion and flow policies, from scratch and from demonstrations).
+    what: which one: finetune (diffusion and flow policies, from scratch and from demonstrations); or vla (any policies
+        on the rows of put_on_plate, or a comparison of methods), which has settings of its own.
     preset: full, or quick: a tiny budget that shows in about a minute that everything works.
     tasks, methods: which of those in configs/bench_protocol.yaml.
     seeds: of the runs that count.
@@ -86,7 +93,7 @@ class BenchConfig:
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choice("what", self.what, ("finetune",))
+        choice("what", self.what, ("finetune", "vla"))
         choice("preset", self.preset, PRESETS)
         for name in ("steps", "tuning_steps", "pretrain_steps", "episodes", "processes", "num_threads", "resamples"):
             positive(name, getattr(self, name))
@@ -104,6 +111,8 @@ SCHEMA = BenchConfig
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; 0, or 1 if a job failed (what the others have shown is written all the same)."""
+    if any(o.key_or_group == "what" and o.value() == "vla" for o in parse(argv)):
+        return vla.main(argv)
     config = configure(argv)
     planner = make_planner(config)
     outcome = jobs.Outcome()

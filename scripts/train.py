@@ -23,7 +23,7 @@ import policies
 from embodied import checkpoint as checkpoints
 from embodied import distributed
 from embodied.symmetry import MirrorImages
-from embodied.train import TrainConfig, TrainingStopped, TrainResult, train
+from embodied.train import TrainConfig, TrainingStopped, TrainResult, check_groups, train
 
 from .common import make_env, pick_device, read_config, resolve_checkpoint, user_errors
 from .config import compose, expand, plain, typed
@@ -146,6 +146,7 @@ def run(config: DictConfig) -> TrainResult:
             policy = policies.make(settings["policy"], env.spec)
             learner = TrainConfig.from_mapping({k: v for k, v in settings.items() if k in LEARNER})
             MirrorImages.of(policy, env.spec.symmetry, learner.algo.symmetry)  # fails before a folder is made
+            check_groups(env, learner.algo)
         begun = config.resume is not None and checkpoints.latest(Path(config.run_dir)) is not None
         init = None if config.init is None or begun else resolve_checkpoint(config.init)
         if init is not None:

@@ -81,6 +81,12 @@ def suite_job(name: str, arguments: Iterable[str], work: Path, needs: Sequence[J
     return Job(name, (*CLI, *arguments), work, tuple(job.name for job in needs))
 
 
+def module_job(name: str, module: str, settings: Mapping[str, Any], work: Path, needs: Sequence[Job] = ()) -> Job:
+    """A job that runs a module of the suite with settings as JSON and the path that it writes."""
+    command = (sys.executable, "-m", module, json.dumps(settings, sort_keys=True), OUT)
+    return Job(name, command, work, tuple(job.name for job in needs))
+
+
 @dataclass
 class Outcome:
     """How a graph ended.

@@ -91,6 +91,9 @@ FIGURES = {
     "grad_norm/actor": Figure("Actor gradient", "Size of the actor's gradient before clipping."),
     "grad_norm/critic": Figure("Critic gradient", "Size of the critic's gradient before clipping."),
     "advantage/std": Figure("Advantage spread", "Standard deviation of the advantages before they are normalised."),
+    "groups/used": Figure("Groups used", "Share of groups whose episodes ended differently; the others teach nothing."),
+    "updates_skipped": Figure("Updates skipped", "Rollouts without enough groups to learn from, so far."),
+    "loss/preference": Figure("Preference loss", "Below 0.69 successes have become likelier against failures."),
 }
 
 TERMS = {

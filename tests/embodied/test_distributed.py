@@ -15,12 +15,15 @@ from embodied import checkpoint, distributed
 from embodied.metrics import EpisodeWindow, read_jsonl
 from embodied.normalize import ObsNormalizer
 from embodied.ppo import PPO, PPOConfig
+from embodied.preferences import DPO
 from embodied.rollout import Carry, Rollout, collect
 from embodied.train import TrainConfig, train
 from embodied.tree import load_tree, save_tree
 from embodied.types import StepResult
 from policies.mlp import MLPConfig, MLPPolicy
 from tests.helpers.environments import PointMass
+
+from .groups import Line
 
 ROWS, STEPS = 16, 10
 # Adam divides by the root of the squared gradient; an epsilon well above rounding keeps the comparison meaningful.
@@ -45,11 +48,11 @@ def rollout_of_all() -> tuple[Rollout, ObsNormalizer]:
 def part(rollout: Rollout, rows: slice, masked: bool) -> Rollout:
     """Some rows of a rollout; with ``masked``, rows 0, 1 and 2 of the whole are inactive: ranks count unequally."""
     piece = Rollout(rollout.num_steps, len(range(ROWS)[rows]))
-    for name in ("action", "log_prob", "value", "reward", "bootstrap", "terminated", "truncated"):
+    for name in ("action", "log_prob", "value", "reward", "bootstrap", "terminated", "truncated", "success"):
         setattr(piece, name, getattr(rollout, name)[:, rows].clone())
     piece.obs = {name: x[:, rows].clone() for name, x in rollout.obs.items()}
     piece.last_value = rollout.last_value[rows].clone()
-    active = torch.ones(STEPS, ROWS, dtype=torch.bool)
+    active = torch.ones(rollout.num_steps, ROWS, dtype=torch.bool)
     active[:, :3] = not masked
     piece.active, piece.all_active = active[:, rows].clone(), not masked
     return piece
@@ -64,6 +67,33 @@ def learn(rows: slice, policy: MLPPolicy, masked: bool) -> dict[str, Any]:
         "figures": figures,
         "reward variance": float(ppo.reward_scaler.moments.var),  # type: ignore[union-attr]
     }
+
+
+GROUPS = {
+    "grpo": PPOConfig(advantage="group_relative", group_size=4, num_minibatches=1, num_epochs=2, adam_eps=1e-4),
+    "dpo": PPOConfig(loss="dpo", schedule="constant", group_size=4, num_minibatches=1, num_epochs=2, adam_eps=1e-4),
+}
+
+
+def line_policy(seed: int) -> MLPPolicy:
+    torch.manual_seed(seed)
+    return MLPPolicy(Line(4, group=4).spec, MLPConfig(hidden=(16,)))
+
+
+def learn_groups(rows: slice, policy: MLPPolicy, kind: str, winners: tuple[int, ...]) -> dict[str, Any]:
+    """An update on groups of 4, of which the second never teaches anything."""
+    env, actor, whole = Line(ROWS, group=4), line_policy(0), Rollout(4, ROWS)
+    collect(env, actor, whole, Carry.start(env, actor, env.reset(seed=0)), values=False)
+    whole.success.zero_()
+    whole.success[3, list(winners)] = 1.0
+    whole.reward = whole.success.clone()
+    learner = DPO(policy, GROUPS[kind]) if kind == "dpo" else PPO(policy, GROUPS[kind])
+    figures = learner.update(part(whole, rows, masked=False))
+    return {"parameters": torch.cat([p.detach().flatten() for p in policy.parameters()]), "figures": figures}
+
+
+MIXED, ONE_SIDED = (0, 8, 9, 13), (0,)
+"""Rows that succeed: three groups of four teach something; only one does, which is rank 0's."""
 
 
 def statistics(rows: slice) -> dict[str, Any]:
@@ -106,6 +136,8 @@ def everything(rank: int, world: int, port: int, directory: str) -> None:
     result = {
         "update": learn(rows, policy_of(rank), masked=False),
         "masked": learn(rows, policy_of(rank), masked=True),
+        **{kind: learn_groups(rows, line_policy(rank), kind, MIXED) for kind in GROUPS},
+        **{f"{kind} skips": learn_groups(rows, line_policy(rank), kind, ONE_SIDED) for kind in GROUPS},
         "statistics": statistics(rows),
         "any": [distributed.any_rank(rank == 1), distributed.any_rank(False)],
         "whole": run_training(whole, rank, 640, resume=False),
@@ -135,6 +167,28 @@ def test_an_update_of_two_ranks_equals_one_of_all_rows(ranks: Any, kind: str) ->
     start = torch.cat([p.detach().flatten() for p in policy_of(0).parameters()])
     assert (alone["parameters"] - start).abs().max() > 1e-3  # far more than the tolerance
     assert a["reward variance"] == pytest.approx(alone["reward variance"], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_groups_of_two_ranks_teach_what_all_of_them_do(ranks: Any, kind: str) -> None:
+    a, b = (rank[kind] for rank in ranks[0])
+    alone = learn_groups(slice(0, ROWS), line_policy(0), kind, MIXED)
+    assert torch.equal(a["parameters"], b["parameters"])
+    torch.testing.assert_close(a["parameters"], alone["parameters"], rtol=1e-4, atol=1e-5)
+    start = torch.cat([p.detach().flatten() for p in line_policy(0).parameters()])
+    assert (alone["parameters"] - start).abs().max() > 1e-3
+    assert a["figures"]["groups/used"] == alone["figures"]["groups/used"] == 0.75
+    named = ("loss/preference", "pairs", "preference/accuracy", "reward") if kind == "dpo" else ("loss/policy", "kl")
+    for name in named:
+        assert a["figures"][name] == pytest.approx(alone["figures"][name], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_all_ranks_skip_an_update_that_one_cannot_make(ranks: Any, kind: str) -> None:
+    start = torch.cat([p.detach().flatten() for p in line_policy(0).parameters()])
+    for rank in (rank[f"{kind} skips"] for rank in ranks[0]):
+        assert rank["figures"]["updates_skipped"] == 1.0 and rank["figures"]["groups/used"] == 0.25
+        assert torch.equal(rank["parameters"], start)
 
 
 def test_the_learning_rate_adapts_alike(ranks: Any) -> None:

@@ -90,6 +90,20 @@ def test_a_policy_sees_standardised_observations_and_its_own_memory() -> None:
     assert seen[0][0]["policy"].mean() < -1.0
 
 
+def test_which_episodes_crashed_is_kept() -> None:
+    env = Coin(4)
+    step = env.step
+
+    def failing(action: Tensor) -> StepResult:
+        result = step(action)
+        result.metrics["physics_failure"] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+        return result
+
+    env.step = failing  # type: ignore[method-assign]
+    result = evaluate(env, stand, episodes=8, seed=0, keep_episodes=True)
+    assert result["per_episode"]["crashed"] == [0, 0, 1, 1, 0, 0, 0, 0] and result["crashed"] == 2
+
+
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     evaluate(Coin(4), stand, episodes=6, on_progress=lambda done, total: told.append((done, total)))

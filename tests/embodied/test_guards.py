@@ -11,6 +11,14 @@ def record(std: float = 1.0, **figures: float) -> dict[str, Any]:
     return {"reward": 0.0, "reward/std": std} | {f"episode/{name}": value for name, value in figures.items()}
 
 
+def test_groups_without_a_difference_stop_a_run():
+    guard = Guard(GuardConfig(zero_signal=2), None)
+    record = {"reward": 0.5, "reward/std": 0.5}
+    found = [guard.look({**record, "groups/used": used}) for used in (0.0, 0.25, 0.0, 0.0)]
+    assert found[:3] == [None, None, None]
+    assert found[3] is not None and found[3].startswith("no group's episodes ended differently for 2 iterations")
+
+
 def test_equal_rewards_stop_a_run_after_some_iterations_in_a_row() -> None:
     guard = Guard(GuardConfig(zero_signal=3), None)
     found = [guard.look(record(std)) for std in (0.0, 0.0, 1.0, 0.0, 0.0, 0.0)]

@@ -16,6 +16,8 @@ from policies.gru import GRUConfig, GRUPolicy
 from policies.mlp import MLPConfig, MLPPolicy
 from tests.helpers.environments import Endless, PointMass, Recall
 
+from .groups import Line
+
 SMALL = MLPConfig(hidden=(16,))
 
 
@@ -89,7 +91,7 @@ def test_value_clipping_takes_the_larger_error() -> None:
     assert value_loss(value, old, target, 0.2).tolist() == pytest.approx([0.64, 0.81])
 
 
-def rollout_of(env: PointMass | Recall | Endless, policy: MLPPolicy | GRUPolicy, steps: int = 12) -> Rollout:
+def rollout_of(env: PointMass | Recall | Endless | Line, policy: MLPPolicy | GRUPolicy, steps: int = 12) -> Rollout:
     rollout = Rollout(steps, env.num_rows)
     collect(env, policy, rollout, Carry.start(env, policy, env.reset(seed=1)))
     return rollout
@@ -235,6 +237,48 @@ def test_group_relative_learns_from_first_episodes_without_a_critic() -> None:
     assert all(torch.equal(a, b) for a, b in zip(critic, policy.critic.parameters(), strict=True))
 
 
+def test_groups_of_equal_returns_have_no_part_in_the_loss() -> None:
+    env = Line(32, group=8)
+    policy = MLPPolicy(env.spec, SMALL)
+    config = PPOConfig(advantage="group_relative", group_size=8, entropy_coef=0.1, num_minibatches=1, num_epochs=1)
+    rollout = rollout_of(env, policy, steps=4)
+    rollout.reward.zero_()
+    rollout.reward[3, :4] = rollout.reward[3, 17] = 1.0  # groups 0 and 2 differ
+    ppo = PPO(copy.deepcopy(policy), config)
+    figures = ppo.update(rollout)
+    assert figures["groups/used"] == 0.5 and figures["updates_skipped"] == 0.0
+    assert rollout.mask is not None
+    assert rollout.mask[0].view(4, 8).any(1).tolist() == [True, False, True, False] and rollout.mask.sum() == 64
+    rollout.obs["policy"][:, 8:16] += 100.0  # what a group without a signal saw changes nothing, not even the entropy
+    again = PPO(copy.deepcopy(policy), config)
+    again.update(rollout)
+    torch.testing.assert_close(parameters(ppo.policy), parameters(again.policy))  # type: ignore[arg-type]
+
+
+def test_without_any_group_nothing_is_learnt_and_that_is_counted() -> None:
+    env = Line(16, group=8)
+    policy = MLPPolicy(env.spec, SMALL)
+    before = parameters(policy)
+    ppo = PPO(policy, PPOConfig(advantage="group_relative", group_size=8))
+    rollout = rollout_of(env, policy, steps=4)
+    rollout.reward[:] = torch.arange(4.0)[:, None]  # a reward that varies, and yet is the same for all
+    for skipped in (1.0, 2.0):
+        figures = ppo.update(rollout)
+        assert figures["updates_skipped"] == skipped and figures["groups/used"] == figures["minibatches"] == 0.0
+        assert figures["reward/std"] > 0 and "loss/policy" not in figures
+    assert torch.equal(parameters(policy), before) and ppo.updates == 0
+    again = PPO(policy, ppo.config)
+    again.load_state_dict(ppo.state_dict())
+    assert again.skipped == 2
+
+
+def test_a_critic_that_is_not_asked_needs_no_warm_up() -> None:
+    env = PointMass(4)
+    policy = MLPPolicy(env.spec, SMALL)
+    assert PPO(policy, PPOConfig(critic_warmup=3)).warming_up
+    assert not PPO(policy, PPOConfig(critic_warmup=3, advantage="group_relative")).warming_up
+
+
 def test_state_survives_a_round_trip() -> None:
     env = PointMass(8)
     policy = MLPPolicy(env.spec, SMALL)
@@ -265,6 +309,21 @@ def test_a_large_error_of_the_value_counts_linearly() -> None:
     assert found.tolist() == pytest.approx([0.25, 2 * 2 * 3 - 4, 2 * 2 * 3 - 4])
     clipped = value_loss(value, torch.zeros(3), target, 0.1, value_huber=2.0)
     assert clipped.tolist() == pytest.approx([0.25, 8.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "dop"}, "did you mean 'dpo'"),
+        ({"advantage": "group"}, "valid: gae, group_relative"),
+        ({"group_size": 1}, r"algo\.group_size=1: must be a whole number of at least 2"),
+        ({"beta": 0.0}, r"algo\.beta=0\.0: must be a number above 0"),
+        ({"loss": "dpo"}, r"algo\.loss=dpo: goes with algo\.schedule=constant or linear"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PPOConfig.from_mapping(settings)
 
 
 @pytest.mark.parametrize("size", [1, 5, 16, 1000])

@@ -56,8 +56,16 @@ def test_group_relative_standardises_within_groups() -> None:
     reward = torch.tensor([[1.0, 1.0, 5.0, 2.0], [9.0, 2.0, 0.0, 3.0]])
     done = torch.tensor([[True, False, False, False], [False, True, True, True]])
     advantage, mask = group_relative(reward, done, group_size=2, eps=0.0 + 1e-12)
-    assert mask.tolist() == [[True, True, True, True], [False, True, True, True]]
+    assert mask.tolist() == [[True, True, False, False], [False, True, False, False]]  # equal scores teach nothing
     torch.testing.assert_close(advantage, torch.tensor([[-1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]))
+
+
+def test_scores_that_differ_by_rounding_alone_are_equal() -> None:
+    reward = torch.tensor([[0.1, 1.0, 0.3], [0.2, 0.2, 0.0], [1.0, 0.1, 1.0]])  # the first two rows: 0.1 + 0.2 + 1.0
+    done = torch.tensor([[False] * 3] * 2 + [[True] * 3])
+    assert not group_relative(reward.double().float(), done, group_size=3)[1].any()
+    reward[0, 2] += 0.01
+    assert group_relative(reward, done, group_size=3)[1].all()
 
 
 @pytest.mark.parametrize("group_size", [1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from embodied.normalize import ObsNormalizer
-from embodied.rollout import Carry, Rollout, collect, minibatches
+from embodied.rollout import Carry, Rollout, collect, minibatches, whole_rows
 from embodied.types import Decision, Obs, StepResult
 from policies.gru import GRUConfig, GRUPolicy
 from tests.helpers.environments import Recall, TinyEnv, spec_of
@@ -137,6 +138,30 @@ def test_decisions_that_do_not_count_are_left_out() -> None:
     rollout.mask = torch.tensor([[True, False]] * 4)
     batches = list(minibatches(rollout, 2, recurrent=False))
     assert sorted(torch.cat([b.advantage for b in batches]).tolist()) == [0, 2, 4, 6]
+
+
+def test_success_is_noted_where_episodes_end() -> None:
+    env, policy, rollout = Counting(), Reader(), Rollout(4, 2)
+    env.spec = dataclasses.replace(env.spec, success_metric="success")  # of TinyEnv: it did not terminate
+    collect(env, policy, rollout, Carry.start(env, policy, env.reset()))
+    assert rollout.success.tolist() == [[0, 0], [0, 0], [1, 0], [0, 0]]
+    assert collected()[0].success.sum() == 0.0  # a task that measures no success
+
+
+def test_values_of_what_follows_can_be_left_out() -> None:
+    env, policy, rollout = Counting(), Reader(), Rollout(4, 2)
+    collect(env, policy, rollout, Carry.start(env, policy, env.reset()), values=False)
+    assert policy.valued == [] and rollout.bootstrap.sum() == rollout.last_value.sum() == 0.0
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_whole_rows_come_step_by_step(recurrent: bool) -> None:
+    rollout = filled(collected()[0])
+    batch = whole_rows(rollout, torch.tensor([1, 0, 1]), recurrent)
+    assert batch.advantage.shape == ((4, 3) if recurrent else (12,))
+    assert torch.equal(batch.advantage.view(4, 3), rollout.advantage[:, [1, 0, 1]])
+    assert torch.equal(batch.obs["policy"].reshape(4, 3), rollout.obs["policy"][:, [1, 0, 1], 0])
+    assert ("memory/count" in batch.trace) == recurrent
 
 
 def test_recurrent_minibatches_are_whole_sequences() -> None:

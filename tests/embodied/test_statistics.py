@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from embodied.statistics import Interval, bootstrap, iqm, mean_interval, wilson
+from embodied.statistics import Interval, bootstrap, holm, iqm, mcnemar, mean_interval, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (45, 50), (450, 500), (1, 1)])
@@ -74,3 +75,32 @@ def test_bootstrap_is_repeatable_and_its_level_counts() -> None:
 def test_one_seed_has_no_interval() -> None:
     found = bootstrap(_mean, [np.array([4.0])])
     assert found.point == 4.0 and math.isnan(found.low) and not found.known
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (3, 3), (10, 2), (2, 10), (40, 61), (0, 7)])
+def test_mcnemar_is_scipys_exact_binomial_test(first: int, second: int) -> None:
+    n = first + second
+    expected = stats.binomtest(first, n, 0.5).pvalue if n else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar(5, 0) == 2 / 32
+    assert mcnemar(1, 4) == pytest.approx(2 * (1 + 5) / 32)
+    with pytest.raises(ValueError, match="need numbers of pairs, not -1 and 2"):
+        mcnemar(-1, 2)
+
+
+def test_holm_by_hand() -> None:
+    # In order: 0.01 * 4, 0.02 * 3, 0.03 * 2, 0.5 * 1; the third may not be less than the second.
+    assert holm([0.03, 0.5, 0.01, 0.02]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_the_closure_of_bonferroni(seed: int) -> None:
+    """A hypothesis is rejected if every intersection that it is in is (Marcus, Peritz and Gabriel 1976)."""
+    p = np.random.default_rng(seed).uniform(size=5) ** 3
+    sets = [s for k in range(1, 6) for s in itertools.combinations(range(5), k)]
+    expected = [max(min(1.0, len(s) * min(p[list(s)])) for s in sets if i in s) for i in range(5)]
+    assert holm(p.tolist()) == pytest.approx(expected)

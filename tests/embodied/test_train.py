@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,14 +14,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import envs
 import policies
 from embodied import checkpoint
 from embodied.guards import GuardConfig
 from embodied.metrics import read_jsonl
 from embodied.ppo import PPOConfig
-from embodied.train import TrainConfig, TrainingDiverged, TrainingStopped, TrainResult, train
+from embodied.train import TrainConfig, Trainer, TrainingDiverged, TrainingStopped, TrainResult, check_groups, train
 from embodied.types import StepResult
+from policies.mlp import MLPConfig, MLPPolicy
 from tests.helpers.environments import PointMass, Recall
+
+from .groups import Line
 
 ROLLOUT = 32 * 12
 
@@ -195,13 +200,105 @@ def test_log_interval_thins_the_log_but_keeps_the_last_record(tmp_path: Path) ->
     assert [r["iteration"] for r in read_jsonl(tmp_path / "metrics.jsonl")] == [2, 4, 5]
 
 
-def test_group_relative_starts_every_rollout_afresh(tmp_path: Path) -> None:
-    env = PointMass(32, horizon=12)
-    starts: list[int] = []
+GROUPED: dict[str, dict[str, Any]] = {
+    "grpo": {"advantage": "group_relative", "schedule": "constant", "learning_rate": 3e-3},
+    "dpo": {"loss": "dpo", "schedule": "constant", "learning_rate": 3e-3, "num_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_whole_episodes_of_groups_that_begin_alike(tmp_path: Path, kind: str) -> None:
+    env = Line(32, horizon=12)
+    starts: list[Tensor] = []
     reset = env.reset
-    env.reset = lambda seed=None: starts.append(1) or reset(seed)  # type: ignore[func-returns-value, assignment]
-    go(tmp_path, 3, env=env, algo={"advantage": "group_relative", "group_size": 8})
-    assert len(starts) == 3
+
+    def noted(seed: int | None = None) -> dict[str, Tensor]:
+        assert seed is not None
+        obs = reset(seed)
+        starts.append(obs["policy"].view(4, 8))
+        return obs
+
+    env.reset = noted  # type: ignore[method-assign]
+    go(tmp_path, 3, env=env, algo=GROUPED[kind])
+    assert len(starts) == 3 and all((x == x[:, :1]).all() for x in starts)
+    assert len({x.sum().item() for x in starts}) == 3
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_a_resumed_run_of_groups_equals_an_uninterrupted_one(tmp_path: Path, kind: str) -> None:
+    options: dict[str, Any] = {"algo": GROUPED[kind]}
+    whole = go(tmp_path / "whole", 5, env=Line(32, horizon=12), **options)
+    go(tmp_path / "parts", 3, env=Line(32, horizon=12), **options)
+    resumed = go(tmp_path / "parts", 5, env=Line(32, horizon=12), resume=tmp_path / "parts", **options)
+    assert equal(whole, resumed)
+    assert figures(tmp_path / "whole") == figures(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_groups_teach_to_end_at_the_origin(kind: str) -> None:
+    torch.manual_seed(0)
+    env = Line(64)
+    policy = MLPPolicy(env.spec, MLPConfig(hidden=(16,), init_std=0.7))
+    algo = PPOConfig(**{"num_steps": 4, "num_minibatches": 2, "num_epochs": 3, "entropy_coef": 0.0} | GROUPED[kind])
+    trainer = Trainer(env, policy, TrainConfig(algo=algo, episode_window=64))
+    records = [trainer.iterate() for _ in range(60)]
+    assert records[0]["episode/success"] < 0.4
+    assert sum(record["episode/success"] for record in records[-5:]) / 5 > 0.75
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (PointMass(32), r"algo\.group_size=8: point begins the same episode in 1 neighbouring worlds; set task\."),
+        (Line(32, group=4), "in 4 neighbouring worlds; set task.group=8"),
+        (Line(28, group=8), "28 rows do not divide by it"),
+        (Line(32, horizon=13), r"algo\.num_steps=12: a whole episode of line has 13 decisions"),
+        (Line(32, horizon=0), "a whole episode of line has 0 decisions"),
+    ],
+)
+def test_rollouts_that_are_no_groups_of_whole_episodes(env: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_groups(env, PPOConfig(num_steps=12, advantage="group_relative"))
+    check_groups(env, PPOConfig(num_steps=12))
+
+
+def test_the_tabletop_begins_alike_in_groups_in_every_rollout() -> None:
+    options = {"image_size": 0, "chunk": 4, "horizon": 8, "group": 2}
+    env = envs.make("put_on_plate", num_worlds=4, num_threads=1, overrides=options)
+    policy: Any = policies.make({"kind": "mlp", "hidden": [8]}, env.spec)
+    algo = PPOConfig(num_steps=2, num_minibatches=1, advantage="group_relative", group_size=2)
+    trainer = Trainer(env, policy, TrainConfig(algo=algo, normalize_observations=False))
+    starts = []
+    for _ in range(2):
+        trainer.iterate()
+        told, seen = (trainer.rollout.obs[name][0].view(2, 2, -1) for name in ("instruction", "critic"))
+        assert torch.equal(told[:, 0], told[:, 1]) and torch.equal(seen[:, 0], seen[:, 1])
+        starts.append(seen.clone())
+    env.close()
+    assert not torch.equal(starts[0], starts[1]) and not torch.equal(starts[0][0], starts[0][1])
+
+
+def test_preferences_need_a_measure_of_success() -> None:
+    env = Line(32)
+    env.spec = dataclasses.replace(env.spec, success_metric=None)
+    with pytest.raises(ValueError, match=r"algo\.loss=dpo: line does not measure success"):
+        check_groups(env, PPOConfig(num_steps=4, loss="dpo", schedule="constant"))
+
+
+def test_returns_of_groups_are_not_discounted_inside_a_decision() -> None:
+    env = Line(16)
+    env.spec = dataclasses.replace(env.spec, action=dataclasses.replace(env.spec.action, chunk=2))
+    policy = MLPPolicy(env.spec, MLPConfig(hidden=(4,)))
+    for advantage, discount in (("group_relative", 1.0), ("gae", 0.9)):
+        Trainer(env, policy, TrainConfig(algo=PPOConfig(num_steps=4, gamma=0.9, advantage=advantage)))
+        assert env.discount == discount  # type: ignore[attr-defined]
+
+
+def test_the_guard_stops_groups_without_any_reward(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="all rewards were 0 for 2 iterations"):
+        env = Line(32, horizon=12, lucky=0.0)
+        go(tmp_path, 5, env=env, guards=GuardConfig(zero_signal=2), algo=GROUPED["grpo"])
+    assert [record["updates_skipped"] for record in read_jsonl(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
 
 
 def test_without_a_normalizer_the_policy_sees_raw_observations(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Supervised fine-tuning of a trained policy, as a job: python -m scripts.benching.vla_sft SETTINGS OUT
+
+SETTINGS is a JSON object of :class:`SFTSettings`, OUT the run folder. The policy goes on from its weights; the
+constants of its normaliser are those of the new demonstrations, as in every cloning.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+
+from embodied.configuration import from_mapping
+from embodied.datasets import load_episodes
+from embodied.imitation import ImitationConfig, clone
+
+from ..common import load_agent
+
+
+@dataclass(frozen=True)
+class SFTSettings:
+    """init: the run to go on from.  dataset: demonstrations.  steps: gradient steps."""
+
+    init: str
+    dataset: str
+    steps: int
+    seed: int = 0
+    num_threads: int = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Clone on; 0, or 130 if it was stopped."""
+    s = from_mapping(SFTSettings, json.loads(argv[0]), "sft")
+    agent = load_agent(s.init)
+    config = ImitationConfig(steps=s.steps, seed=s.seed, num_threads=s.num_threads)
+    policy = cast(nn.Module, agent.policy).train()
+    result = clone(policy, agent.spec, load_episodes(s.dataset), config, argv[1], run_config=agent.config)
+    return 0 if result.finished else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
