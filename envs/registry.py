@@ -26,6 +26,7 @@ KINDS = {
     "classic": "envs.tasks.classic:make",
     "gymnasium": "envs.gymnasium:make",
     "manipulation": "envs.tasks.manipulation:make",
+    "maniskill": "envs.maniskill:make",
     "tabletop": "envs.tasks.tabletop:make",
 }
 """kind -> ``module:function``; the function takes (config, num_worlds, device, engine, num_threads, seed)."""
