@@ -3,8 +3,11 @@
     python -m benchmarks.throughput                                   # raw physics only
     python -m benchmarks.throughput --envpool-python /path/to/python  # and EnvPool, installed there
 
-* raw: ``mujoco.batch.Batch.step`` of the same model from the same states with joint targets alone: no observation,
-  reward, reset or randomisation. Bar: the environment reaches 85 % of its rate.
+* raw: one call of ``mujoco.batch.Batch.step`` a control period, on a batch of its own: the environment's model, shared
+  by all worlds with its nominal values; as many worlds, threads and substeps; each round from the environment's states.
+  The joint targets are written at once (no delay, no limits), and nothing is read back: no field is bound, and there is
+  no observation, reward, reset, randomisation or look at failures. Bar: the environment reaches 85 % of its rate.
+  (The environment's physics alone is slower than that: values per world and the fields that it reads cost 2 to 3 %.)
 * peer: EnvPool's Go1JoystickFlatTerrain-v1 (MuJoCo Playground's joystick task in C++) at its control period against
   our ``--peer-task`` at the same one. Bar: twice its rate. Physics settings are each side's own; the result file says
   which.

@@ -22,6 +22,13 @@ def worlds_last(x: Tensor) -> Tensor:
     return torch.empty(*x.shape[1:], len(x), dtype=torch.float32, device=x.device).movedim(-1, 0).copy_(x)
 
 
+def _shaped(columns: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Columns (n, size) as (n, *shape)."""
+    if len(shape) == 1:
+        return columns
+    return columns.unflatten(-1, shape) if shape else columns[:, 0]
+
+
 class Buffers(Mapping[str, Tensor]):
     """``buffers[name]`` is a live view (N, *shape) of the columns that belong to ``name``; zero at first.
 
@@ -43,9 +50,7 @@ class Buffers(Mapping[str, Tensor]):
     def _name(self, matrix: Tensor) -> dict[str, Tensor]:
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         columns = matrix.split(sizes, dim=-1)
-        return {
-            name: part.unflatten(-1, shape) if shape else part[:, 0] for (name, shape), part in self._pairs(columns)
-        }
+        return {name: _shaped(part, shape) for (name, shape), part in self._pairs(columns)}
 
     def _pairs(self, columns: tuple[Tensor, ...]) -> zip:
         return zip(self.shapes.items(), columns, strict=True)

@@ -77,7 +77,7 @@ class VelocityCommand:
         draws = torch.rand(len(worlds), 5, generator=generator, device=self.value.device)
         value = self._low + self._span * draws[:, :3]
         zero = (draws[:, 3] < self.config.standing) | (value.norm(dim=-1) < self.config.dead_band)
-        value[zero] = 0.0
+        value.masked_fill_(zero[:, None], 0.0)
         if self.fixed is not None:
             value = self.fixed.to(value).expand(self.value.shape)[worlds]
         low, high = self.config.interval_s

@@ -7,29 +7,31 @@ from torch import Tensor
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """a x b, (..., 3), worlds last in memory."""
-    return torch.linalg.cross(a.movedim(-1, 0), b.movedim(-1, 0), dim=0).movedim(0, -1)
+    """a x b, (n, 3), worlds last in memory."""
+    return torch.linalg.cross(a.t(), b.t(), dim=0).t()
 
 
 def rotate(quat: Tensor, vec: Tensor) -> Tensor:
     """Body to world: (n, 4), (n, 3) -> (n, 3)."""
-    w, axis = quat[..., :1], quat[..., 1:]
-    t = 2.0 * _cross(axis, vec)
-    return vec + w * t + _cross(axis, t)
+    return _turn(quat, vec, 1)
 
 
 def rotate_inverse(quat: Tensor, vec: Tensor) -> Tensor:
     """World to body: (n, 4), (n, 3) -> (n, 3)."""
-    w, axis = quat[..., :1], quat[..., 1:]
-    t = 2.0 * _cross(axis, vec)
-    return vec - w * t + _cross(axis, t)
+    return _turn(quat, vec, -1)
+
+
+def _turn(quat: Tensor, vec: Tensor, sign: int) -> Tensor:
+    """vec + 2 axis x (axis x vec + sign w vec), for the quaternion (w, axis) or its inverse."""
+    w, axis = quat[:, :1], quat[:, 1:]
+    return torch.add(vec, _cross(axis, torch.addcmul(_cross(axis, vec), w, vec, value=sign)), alpha=2)
 
 
 def gravity_in_body(quat: Tensor) -> Tensor:
     """Unit gravity direction (0, 0, -1) seen from the body frame, (n, 3), worlds last in memory."""
     w, x, y, z = quat.unbind(-1)
-    down = torch.stack([w * y - x * z, -(w * x + y * z), x * x + y * y - 0.5])
-    return down.mul_(2).movedim(0, -1)
+    up = [torch.addcmul(x * z, w, y, value=-1), torch.addcmul(y * z, w, x), torch.addcmul(0.5 - x * x, y, y, value=-1)]
+    return torch.stack(up).mul_(-2).t()
 
 
 def yaw(quat: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class ObservationGroups:
         if "policy" not in config:
             raise ValueError(f"observations need a group 'policy'; got {', '.join(config) or 'none'}")
         self._terms: dict[str, Callable[[LeggedState], Tensor]] = {}  # every term once, whichever groups have it
-        self._noise: dict[str, list[tuple[slice, float]]] = {}
+        self._noise: dict[str, Noise] = {}
         self.groups: dict[str, ObsGroup] = {}
         mirror_of: dict[str, Mirror] = {}
         for group, terms in config.items():
@@ -57,7 +57,7 @@ class ObservationGroups:
             self._terms |= {spec.name: function for function, spec in built}
             self.groups[group] = ObsGroup.of(*(spec for _, spec in built))
             mirror_of[group] = _join([_mirror(spec, mirrors) for _, spec in built])
-            self._noise[group] = _noisy_elements([spec for _, spec in built])
+            self._noise[group] = Noise([spec for _, spec in built], example.gravity_b.device)
         self.mirrors = mirror_of
         self.sensed = self._sensed(example.gravity_b.device)
         self._rows = self._find_rows(example.gravity_b.device)
@@ -84,7 +84,24 @@ class ObservationGroups:
     def __call__(self, state: LeggedState, generator: torch.Generator) -> dict[str, Tensor]:
         """Observe n states: group -> (n, size), with U(-noise, noise) added from ``generator``."""
         seen = torch.cat([term(state).t() for term in self._terms.values()])  # worlds last, as the state's fields are
-        return {group: _hand_out(seen[rows], self._noise[group], generator) for group, rows in self._rows.items()}
+        noisy = {group: self._noise[group].add(seen[rows], generator) for group, rows in self._rows.items()}
+        return {group: elements.t().clone(memory_format=torch.contiguous_format) for group, elements in noisy.items()}
+
+
+class Noise:
+    """U(-half-width, half-width) on those elements of a group whose terms have noise."""
+
+    def __init__(self, terms: list[ObsTerm], device: torch.device) -> None:
+        widths = torch.tensor([term.noise for term in terms for _ in range(term.size)], device=device)
+        self._elements = widths.nonzero().squeeze(-1)
+        self._half_width = widths[self._elements, None]
+
+    def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """A group's elements (size, n), as they are or as new ones with noise."""
+        if not len(self._elements):
+            return clean
+        unit = clean.new_empty(len(self._elements), clean.shape[1]).uniform_(-1.0, 1.0, generator=generator)
+        return clean.index_add(0, self._elements, unit.mul_(self._half_width))
 
 
 def _build(
@@ -113,23 +130,6 @@ def _build(
         parameters={key: given[key] for key in asked},
     )
     return function, spec
-
-
-def _hand_out(clean: Tensor, noisy: list[tuple[slice, float]], generator: torch.Generator) -> Tensor:
-    """A group's elements (size, n) as rows of their own, (n, size), with noise."""
-    out = clean.new_empty(clean.shape[::-1])
-    if not noisy:
-        return out.copy_(clean.t())
-    noise = torch.zeros_like(clean)
-    for elements, width in noisy:
-        noise[elements].uniform_(-width, width, generator=generator)
-    return torch.add(clean.t(), noise.t(), out=out)
-
-
-def _noisy_elements(terms: list[ObsTerm]) -> list[tuple[slice, float]]:
-    """Where the terms with noise are in their group, and its half-width."""
-    ends = list(accumulate(term.size for term in terms))
-    return [(slice(end - term.size, end), term.noise) for term, end in zip(terms, ends, strict=True) if term.noise > 0]
 
 
 def _noise(name: str, options: Any) -> float:

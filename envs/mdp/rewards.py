@@ -48,7 +48,7 @@ def base_height(s: LeggedState, target: float) -> Tensor:
 def pose(s: LeggedState, standing_scale: float = 1.0) -> Tensor:
     """Mean |joint position - default| [rad], weighted by ``standing_scale`` where the robot stands, calm."""
     deviation = s.joint_offset.abs().mean(-1)
-    return torch.where(~s.moving & s.calm, deviation * standing_scale, deviation)
+    return torch.where(s.resting, deviation * standing_scale, deviation)
 
 
 def hip_deviation(s: LeggedState) -> Tensor:
@@ -92,8 +92,8 @@ def gait_contact(s: LeggedState, duty: float) -> Tensor:
     While no motion is asked for but the base is not calm yet, every contact agrees: a robot that brakes or was pushed
     has to be free to step.
     """
-    stance = (s.phase < duty) | ~s.moving[:, None]
-    free = ~(s.moving | s.calm)
+    stance = (s.phase < duty) | s.standing[:, None]
+    free = s.standing & ~s.calm
     return (s.contact == stance).mean(-1, dtype=torch.float32).masked_fill(free, 1.0)
 
 
@@ -132,7 +132,7 @@ def air_time(s: LeggedState, target: float = 0.2) -> Tensor:
 
 def stand_still(s: LeggedState) -> Tensor:
     """Sum of |joint position - default| [rad] where no motion is asked for."""
-    return s.joint_offset.abs().sum(-1) * ~s.moving
+    return s.joint_offset.abs().sum(-1) * s.standing
 
 
 def body_contact(s: LeggedState) -> Tensor:

@@ -68,6 +68,16 @@ class LeggedState:
         return (self.speed_sq < CALM_SPEED**2) & (self.tilt_sq < CALM_TILT**2)
 
     @cached_property
+    def standing(self) -> Tensor:
+        """(n,) bool: no motion is asked for."""
+        return ~self.moving
+
+    @cached_property
+    def resting(self) -> Tensor:
+        """(n,) bool: no motion is asked for, and the robot is calm."""
+        return self.standing & self.calm
+
+    @cached_property
     def lin_vel_error_sq(self) -> Tensor:
         """(n,) |v_xy - command|^2 [(m/s)^2]."""
         return (self.lin_vel_b[:, :2] - self.command[:, :2]).square().sum(-1)

@@ -33,7 +33,7 @@ _LIMITS = {
 }
 
 
-Parts = list[tuple[Tensor | None, int]]
+Parts = list[tuple[np.ndarray | None, int]]
 """A step: controls (N, nu), or None to leave them as they are, and for how many substeps."""
 
 
@@ -60,6 +60,7 @@ class BatchPhysics:
         self._derived: dict[str, Tensor] = {}
         self._model_fields = {name: self._expand(name) for name in per_world}
         self._before = self._batch.state.copy()
+        self._controls = np.zeros((num_worlds, 0, model.nu))  # of every substep of the last schedule
         self._last: Parts = [(None, 1)]  # the last step, of every world
         self._broke_in: dict[int, Parts] = {}  # the step in which a failed world broke
         self._moved = False  # the derived fields of MuJoCo differ from those of a fresh batch
@@ -104,29 +105,54 @@ class BatchPhysics:
             self._batch.set_const(_ids(worlds))
 
     def step(self, substeps: int) -> None:
-        self._step([(None, substeps)])
+        self._begin([(None, substeps)])
+        self._guarded(self._batch.step, nstep=substeps)
+        self._look()
 
     def step_schedule(self, schedule: Sequence[tuple[Tensor, int]]) -> None:
         """Advance by controls (N, nu) that hold for so many substeps each; see :class:`envs.mujoco.vec_env.Scheduled`.
 
-        The state is kept and looked at once, where a step for each control would do it for each.
+        One call of the batch: a step for each control would load, save and wait for every world that often.
         """
-        self._step([(ctrl.to(self.dtype, copy=True), substeps) for ctrl, substeps in schedule])
+        self._begin(self._note_controls(schedule))
+        self._guarded(self._batch.rollout, self._controls.shape[1], control=self._controls, record=())
+        if self._batch.warning.any():
+            self._redo_stopped()
+        self._look()
 
-    def _step(self, parts: Parts) -> None:
+    def _note_controls(self, schedule: Sequence[tuple[Tensor, int]]) -> Parts:
+        """Write a schedule out as the control of every substep; its parts are views of that."""
+        shape = (self.num_worlds, sum(substeps for _, substeps in schedule), self.model.nu)
+        if self._controls.shape != shape:
+            self._controls = np.zeros(shape)
+        parts: Parts = []
+        start = 0
+        for ctrl, substeps in schedule:
+            self._controls[:, start : start + substeps] = ctrl.numpy()[:, None]
+            parts.append((self._controls[:, start], substeps))
+            start += substeps
+        return parts
+
+    def _begin(self, parts: Parts) -> None:
+        """Keep what is needed to tell how a world broke in the step that follows."""
         healthy = ~self._failed
         np.copyto(self._before, self._batch.state, where=True if healthy.all() else healthy[:, None])
         self._last, self._moved = parts, True
-        self._batch.warning[:, :, 1] = 0  # what is counted below happened in this step
-        for ctrl, substeps in parts:
+        self._batch.warning[:] = 0  # what is counted from now on happened in this step
+
+    def _redo_stopped(self) -> None:
+        """A rollout leaves a world at its first warning; where that is no failure, the world goes the way by steps."""
+        warned = self._batch.warning[:, :, 1]
+        worlds = (warned.any(axis=1) & ~warned[:, _BAD].any(axis=1) & ~self._failed).nonzero()[0].astype(np.int32)
+        self._batch.state[worlds], self._batch.warning[worlds] = self._before[worlds], 0
+        for ctrl, substeps in self._last:
             if ctrl is not None:
-                self.field("ctrl").copy_(ctrl)
-            self._guarded(self._batch.step, nstep=substeps)
-        self._look()
+                self._batch.bind("ctrl")[worlds] = ctrl[worlds]
+            self._guarded(self._batch.step, worlds, nstep=substeps)
 
     def _look(self) -> None:
         """Find the worlds that broke in this step."""
-        if self._batch.warning[:, :, 1].any():
+        if self._batch.warning.any():
             self._fail(self._batch.warning[:, _BAD, 1].any(axis=1).nonzero()[0])
             self._report_limits()
         state, limit = self._batch.state, mujoco.mjMAXVAL
@@ -235,12 +261,12 @@ class BatchPhysics:
 
 def _of_world(parts: Parts, world: int) -> Parts:
     """A step as one world saw it, controls (nu,)."""
-    return [(None if ctrl is None else ctrl[world].clone(), substeps) for ctrl, substeps in parts]
+    return [(None if ctrl is None else ctrl[world].copy(), substeps) for ctrl, substeps in parts]
 
 
-def _control(data: mujoco.MjData, ctrl: Tensor | None) -> None:
+def _control(data: mujoco.MjData, ctrl: np.ndarray | None) -> None:
     if ctrl is not None:
-        data.ctrl[:] = ctrl.numpy()
+        data.ctrl[:] = ctrl
 
 
 def _breaks(model: mujoco.MjModel, data: mujoco.MjData, substeps: int) -> bool:

@@ -54,15 +54,25 @@ class Law:
         """No draw is below this."""
         return self.mean - 4 * self.std if self.law == "normal" else self.low
 
+    @property
+    def offset_and_scale(self) -> tuple[float, float]:
+        """What takes a standard draw to one of this law, or to its logarithm for ``log_uniform``."""
+        if self.law == "normal":
+            return self.mean, self.std
+        low, high = (math.log(self.low), math.log(self.high)) if self.law == "log_uniform" else (self.low, self.high)
+        return low, high - low
+
     def draw(self, shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
         """Draws of this law, float32."""
+        offset, scale = self.offset_and_scale
+        value = offset + scale * self.standard(shape, generator, device)
+        return value.exp_() if self.law == "log_uniform" else value
+
+    def standard(self, shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draws of U(0, 1), or of N(0, 1) cut at 4 for ``normal``, float32."""
         if self.law == "normal":
-            return self.mean + self.std * torch.randn(*shape, generator=generator, device=device).clamp_(-4, 4)
-        unit = torch.rand(*shape, generator=generator, device=device)
-        if self.law == "log_uniform":
-            low, high = math.log(self.low), math.log(self.high)
-            return torch.exp(low + (high - low) * unit)
-        return self.low + (self.high - self.low) * unit
+            return torch.randn(*shape, generator=generator, device=device).clamp_(-4, 4)
+        return torch.rand(*shape, generator=generator, device=device)
 
 
 @dataclass(frozen=True)
@@ -200,32 +210,57 @@ def per_world_fields(laws: Mapping[str, Law]) -> list[str]:
     return sorted({field for name in laws for field in TARGETS[name].fields})
 
 
+class Draws:
+    """One draw of every law, side by side: what several laws share is then computed once.
+
+    sizes: name -> elements of one draw.
+    """
+
+    def __init__(self, laws: Mapping[str, Law], sizes: Mapping[str, int], device: torch.device) -> None:
+        self.laws, self.sizes = dict(laws), dict(sizes)
+        numbers = [law.offset_and_scale for name, law in laws.items() for _ in range(sizes[name])]
+        self._offset, self._scale = torch.tensor(numbers, device=device).reshape(-1, 2).unbind(-1)
+
+    def __call__(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, size of all)."""
+        device = self._offset.device
+        standard = [law.standard((n, self.sizes[name]), generator, device) for name, law in self.laws.items()]
+        values = self._offset + self._scale * torch.cat(standard, -1)
+        for law, columns in zip(self.laws.values(), self.split(values), strict=True):
+            if law.law == "log_uniform":
+                columns.exp_()
+        return values
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Views (n, size) of the draws of each law."""
+        return values.split(list(self.sizes.values()), -1)
+
+
 class Randomizer:
     """Applies the declared laws. ``samples[name]`` (N, size) are the draws in force, for privileged observations."""
 
     def __init__(self, laws: Mapping[str, Law], physics: Physics, parts: Parts) -> None:
-        self._laws, self._physics, self._columns = dict(laws), physics, Columns(parts, physics.device)
-        fields = per_world_fields(laws)
+        self._physics, self._columns = physics, Columns(parts, physics.device)
         mass = float(physics.model.body_mass[parts.base])
         if "base_mass" in laws and mass + laws["base_mass"].lowest <= 0:
             raise ValueError(f"base_mass: {laws['base_mass'].lowest:g} kg makes the base of {mass:.2f} kg vanish")
-        self._nominal = {name: physics.model_field(name)[0].clone() for name in fields}
+        self._nominal = {name: physics.model_field(name)[0].clone() for name in per_world_fields(laws)}
         self._constants = any(TARGETS[name].constants for name in laws)
-        self.samples = {
-            name: torch.zeros(physics.num_worlds, TARGETS[name].size(parts), device=physics.device) for name in laws
-        }
+        self._draws = Draws(laws, {name: TARGETS[name].size(parts) for name in laws}, physics.device)
+        self._all = torch.zeros(physics.num_worlds, sum(self._draws.sizes.values()), device=physics.device)
+        self.samples = dict(zip(laws, self._draws.split(self._all), strict=True))
 
     def draw(self, worlds: Tensor, generator: torch.Generator) -> None:
         """Give these worlds new physics."""
-        if not self._laws:
+        if not self.samples:
             return
+        values = self._draws(len(worlds), generator)
+        self._all[worlds] = values
         rows = {name: nominal.expand(len(worlds), *nominal.shape).clone() for name, nominal in self._nominal.items()}
-        for name, law in self._laws.items():
-            sample = law.draw((len(worlds), self.samples[name].shape[1]), generator, worlds.device)
-            self.samples[name][worlds] = sample
-            TARGETS[name].write(rows, self._columns, sample.to(self._physics.dtype))
-        for name, values in rows.items():
-            self._physics.model_field(name)[worlds] = values
+        for name, draw in zip(self.samples, self._draws.split(values.to(self._physics.dtype)), strict=True):
+            TARGETS[name].write(rows, self._columns, draw)
+        for name, fields in rows.items():
+            self._physics.model_field(name)[worlds] = fields
         if self._constants:
             self._physics.set_const(worlds)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from embodied.types import Obs, StepResult, TaskSpec
 
+from . import threads
 from .physics import Physics
 
 STREAM = 0x9E3779B9
@@ -127,6 +128,10 @@ class MujocoVecEnv(abc.ABC):
     def step(self, action: Tensor) -> StepResult:
         """Advance every world by one control period; action (N, 1, A) in policy units."""
         self._check_action(action)
+        with threads.for_worlds(self.num_worlds):
+            return self._step(action)
+
+    def _step(self, action: Tensor) -> StepResult:
         self.apply_action(action[:, 0])
         failed = self.physics.failed()
         any_failed = bool(failed.any())
@@ -250,9 +255,10 @@ class MujocoVecEnv(abc.ABC):
                 self.on_failure(world)
 
     def _metrics(self, failed: Tensor) -> dict[str, Tensor]:
-        metrics = {"return": self.episode_return.clone(), "length": self.episode_length.float()}
-        metrics["physics_failure"] = failed.float()
-        metrics |= {name: value.clone() for name, value in self.episode_metrics().items()}
+        figures = {"return": self.episode_return, "length": self.episode_length, "physics_failure": failed}
+        figures |= self.episode_metrics()
+        copies = torch.stack([figure.float() for figure in figures.values()])
+        metrics = dict(zip(figures, copies.unbind(), strict=True))
         success = self.spec.success_metric
         if success in metrics:  # whatever the task made of a broken state, it did not succeed
             metrics[success] = torch.where(failed, 0.0, metrics[success])

@@ -12,7 +12,7 @@ from embodied.configuration import choice, from_mapping
 from embodied.types import ActionSpec, Mirror, Obs, TaskSpec
 
 from ...mdp import rewards, terminations
-from ...mdp.buffers import Buffers, worlds_last
+from ...mdp.buffers import Buffers
 from ...mdp.commands import CommandConfig, VelocityCommand
 from ...mdp.frames import rotate_inverse, yaw
 from ...mdp.groups import ObservationGroups
@@ -21,13 +21,13 @@ from ...mdp.pushes import PushConfig, Pushes
 from ...mdp.scan import HeightScan, ScanConfig
 from ...mdp.state import LeggedState, base_motion, leg_phase
 from ...mdp.terms import WeightedTerms, bind
-from ...mujoco.indices import span
 from ...mujoco.physics import Physics
 from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
 from ...mujoco.vec_env import MujocoVecEnv, Schedule
 from ...robots.robot import Robot
 from .config import DelayConfig, GaitConfig, LeggedConfig
+from .readings import Readings
 
 
 class LeggedEnv(MujocoVecEnv):
@@ -56,7 +56,7 @@ class LeggedEnv(MujocoVecEnv):
         self._delay.check(self.dt)
         legs = list(robot.leg_names)
         self._gait.check(legs)
-        self._bind_fields()
+        self._bind_robot()
         self._make_rewards()
         self._make_buffers()
         parts = robot_parts(
@@ -68,17 +68,10 @@ class LeggedEnv(MujocoVecEnv):
 
     # Construction --------------------------------------------------------------------------------------------
 
-    def _bind_fields(self) -> None:
-        model, spec = self.physics.model, self.robot.spec
-        self._qpos, self._qvel = self.physics.field("qpos"), self.physics.field("qvel")
-        self._ctrl, self._force = self.physics.field("ctrl"), self.physics.field("actuator_force")
-        self._sites, self._sensors = self.physics.field("site_xpos"), self.physics.field("sensordata")
-        legs = self.robot.leg_names
-        self._foot_sites = span([model.site(f"{leg}_foot").id for leg in legs], self.device)
-        self._foot_sensors = self._sensor_columns([f"{leg}_foot_contact" for leg in legs])
-        body = [model.sensor(i).name for i in range(model.nsensor)]
-        body = [name for name in body if name.endswith("_contact") and not name.endswith("foot_contact")]
-        self._body_sensors = self._sensor_columns(body) if body else None
+    def _bind_robot(self) -> None:
+        spec, legs = self.robot.spec, self.robot.leg_names
+        self._readings = Readings(self.physics, legs)
+        self._qpos, self._qvel = self._readings.qpos, self._readings.qvel
 
         def vector(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=self.device)
@@ -89,9 +82,6 @@ class LeggedEnv(MujocoVecEnv):
         scan = None if self.config.scan is None else from_mapping(ScanConfig, self.config.scan, "task.scan")
         self._scan = HeightScan(scan, self.device)
 
-    def _sensor_columns(self, names: list[str]) -> slice | Tensor:
-        return span([int(self.physics.model.sensor(name).adr[0]) for name in names], self.device)
-
     def _make_rewards(self) -> None:
         self._given = {
             "low": self._low,
@@ -101,6 +91,7 @@ class LeggedEnv(MujocoVecEnv):
             "target": self.robot.spec.base_height,
         }
         self._rewards = WeightedTerms(rewards, self.config.rewards, self._given)
+        self._sum_names = [f"reward/{name}" for name in self._rewards.names]
         self._ends = {
             name: bind(terminations, name, options, self._given)
             for name, options in self.config.terminations.items()
@@ -186,7 +177,7 @@ class LeggedEnv(MujocoVecEnv):
         b["action"].copy_(action if limit is None else action.clamp(-limit, limit))
         target = self.joint_targets()
         if self._delay.action_s[1] <= 0:
-            self._ctrl.copy_(target)
+            self._readings.ctrl.copy_(target)
             self.physics.step(self.substeps)
         else:
             self.advance(self._delayed(b["target"], target))
@@ -194,7 +185,8 @@ class LeggedEnv(MujocoVecEnv):
 
     def joint_targets(self) -> Tensor:
         """Where the action at hand sends the joints, (N, J) rad."""
-        return torch.clamp(self._buffers["action"] * self.config.action_scale + self._default, self._low, self._high)
+        target = torch.add(self._default, self._buffers["action"], alpha=self.config.action_scale)
+        return torch.clamp(target, self._low, self._high)
 
     def _delayed(self, before: Tensor, target: Tensor) -> Schedule:
         """The old target for the world's first ``action_delay`` substeps, then the new one."""
@@ -207,24 +199,26 @@ class LeggedEnv(MujocoVecEnv):
     def after_physics(self) -> None:
         """Clock, contact timers and foot velocities; then the state of this step."""
         b = self._buffers
-        b["clock"].add_(self._gait.frequency * self.dt).remainder_(1.0)
-        touching = worlds_last(self._sensors[:, self._foot_sensors]) > 0
-        torch.bitwise_and(touching, ~b["contact"], out=b["landed"])
-        b["contact"].copy_(touching)
+        b["clock"].add_(self._gait.frequency * self.dt).frac_()
+        touched = b["landed"].copy_(b["contact"])  # a step before
+        torch.gt(self._readings.foot_contacts(), 0, out=b["contact"])
+        torch.gt(b["contact"], touched, out=b["landed"])  # now, and not then
         torch.add(b["air_time"], self.dt, out=b["flight"])
-        b["air_time"].copy_(b["flight"]).masked_fill_(touching, 0.0)
-        feet = worlds_last(self._sites[:, self._foot_sites])
-        torch.sub(feet, b["foot_pos"], out=b["foot_vel"]).div_(self.dt)
-        b["foot_pos"].copy_(feet)
+        b["air_time"].copy_(b["flight"]).masked_fill_(b["contact"], 0.0)
+        before = b["foot_vel"].copy_(b["foot_pos"])
+        b["foot_pos"].copy_(self._readings.feet())
+        torch.sub(b["foot_pos"], before, out=b["foot_vel"]).div_(self.dt)
         if self.ground.curriculum:
             b["asked"] += self.command.displacement(yaw(self._qpos[:, 3:7].float()))
         self._state = self._read()
 
     def _read(self, worlds: Tensor | None = None) -> LeggedState:
         """The state of these worlds, or of all."""
-        at = slice(None) if worlds is None else worlds
-        b = self._buffers if worlds is None else self._numbers.rows(worlds) | self._flags.rows(worlds)
-        qpos, qvel = worlds_last(self._qpos[at]), worlds_last(self._qvel[at])
+        b, command = self._buffers, self.command
+        if worlds is not None:
+            b = self._numbers.rows(worlds) | self._flags.rows(worlds)
+        motion = self._readings.motion(worlds)
+        qpos, qvel = motion["qpos"], motion["qvel"]
         joint_pos = qpos[:, 7:]
         feet, phase = b["foot_pos"], leg_phase(b["clock"], self._offsets)
         sole = feet[..., 2] - self.robot.foot_radius - self.ground.height(feet[..., :2])
@@ -234,31 +228,25 @@ class LeggedEnv(MujocoVecEnv):
             joint_pos=joint_pos,
             joint_vel=qvel[:, 6:],
             joint_offset=joint_pos - self._default,
-            torque=worlds_last(self._force[at]),
+            torque=motion["torque"],
             action=b["action"],
             action_1=b["action_1"],
             action_2=b["action_2"],
-            command=self.command.value[at],
-            moving=self.command.moving[at],
+            command=command.value if worlds is None else command.value[worlds],
+            moving=command.moving if worlds is None else command.moving[worlds],
             phase=phase,
             foot_height=sole,
             foot_vel_w=b["foot_vel"],
             contact=b["contact"],
             air_time=b["flight"],
             landed=b["landed"],
-            body_contact=self._body_contacts(at, b["clock"]),
+            body_contact=self._readings.body_contacts(worlds),
             encoder_bias=b["encoder_bias"],
             friction=b["friction"],
             added_mass=b["added_mass"],
             com_shift=b["com_shift"],
             height_scan=self._scan(qpos, self.ground.height, self.robot.spec.base_height),
         )
-
-    def _body_contacts(self, at: slice | Tensor, like: Tensor) -> Tensor:
-        """How many contacts anything but the feet has; zeros where nothing else collides."""
-        if self._body_sensors is None:
-            return torch.zeros_like(like)
-        return worlds_last(self._sensors[at][:, self._body_sensors]).sum(-1)
 
     def reward(self) -> Tensor:
         """The weighted terms, times the control period."""
@@ -325,8 +313,9 @@ class LeggedEnv(MujocoVecEnv):
         self._draw(numbers["clock"], 0.0, 1.0)
         self._draw(numbers["encoder_bias"], -self.config.encoder_bias, self.config.encoder_bias)
         self._draw(numbers["action_delay"], *self._delay.action_s).div_(self.config.physics_dt).round_()
-        late = self._draw(torch.empty(len(worlds), device=self.device), *self._delay.observation_s)
-        flags["obs_delay"].copy_((late / self.dt).round() >= 1)
+        if self._previous_obs is not None:
+            late = self._draw(torch.empty(len(worlds), device=self.device), *self._delay.observation_s)
+            flags["obs_delay"].copy_((late / self.dt).round() >= 1)
         self._note_draws(numbers, worlds)
         self._numbers.put(worlds, numbers)
         self._flags.put(worlds, flags)
@@ -360,14 +349,14 @@ class LeggedEnv(MujocoVecEnv):
 
     def _start(self, worlds: Tensor) -> None:
         super()._start(worlds)
-        self._buffers["foot_pos"][worlds] = self._sites[worlds][:, self._foot_sites].float()
-        self._buffers["contact"][worlds] = self._sensors[worlds][:, self._foot_sensors] > 0
+        self._buffers["foot_pos"][worlds] = self._readings.feet()[worlds].float()
+        self._buffers["contact"][worlds] = self._readings.foot_contacts()[worlds] > 0
 
     # Figures and state ---------------------------------------------------------------------------------------
 
     def episode_metrics(self) -> dict[str, Tensor]:
         """Each reward term's sum over the episode, and the curriculum's figures."""
-        sums = {f"reward/{name}": self._buffers["reward_sums"][:, i] for i, name in enumerate(self._rewards.names)}
+        sums = dict(zip(self._sum_names, self._buffers["reward_sums"].unbind(-1), strict=True))
         return sums | self.ground.metrics
 
     def task_state(self) -> dict[str, Any]:

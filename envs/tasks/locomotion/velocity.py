@@ -7,6 +7,7 @@ Success: the episode ran to its horizon without a fall.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -51,9 +52,13 @@ class VelocityEnv(LeggedEnv):
 
     def _highest_ground(self, xy: Tensor) -> Tensor:
         """The highest ground [m] below a robot at xy (n, 2), so that no foot starts inside it."""
+        return self.ground.height(xy[:, None] + self._footprint).amax(-1)
+
+    @cached_property
+    def _footprint(self) -> Tensor:
+        """(P, 2) m: a grid over all that a robot stands on, whatever its heading."""
         reach = torch.linspace(-0.3, 0.3, 7, device=self.device)
-        points = xy[:, None] + torch.cartesian_prod(reach, reach)
-        return self.ground.height(points).amax(-1)
+        return torch.cartesian_prod(reach, reach)
 
     def after_physics(self) -> None:
         """Accumulate the tracking errors of the episode."""

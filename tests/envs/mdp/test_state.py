@@ -1,6 +1,6 @@
 """The state's base fields against scipy and MuJoCo, leg phases by hand, and rows of a state."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import mujoco
 import numpy as np
@@ -121,9 +121,13 @@ def test_what_terms_share_by_hand():
         gravity_b=[[0.6, 0.0, -0.8], [0.06, 0.07, -1.0]],
         ang_vel_b=[[9.0, 9.0, 0.5], [0.0, 0.0, 0.0]],
         command=[[0.0, 0.0, 0.2], [0.4, 0.5, 0.0]],
+        moving=[False, False],
     )
     torch.testing.assert_close(s.speed_sq, torch.tensor([0.25, 0.02]))
     torch.testing.assert_close(s.tilt_sq, torch.tensor([0.36, 0.0085]))
     torch.testing.assert_close(s.lin_vel_error_sq, torch.tensor([0.25, 0.25]))
     torch.testing.assert_close(s.yaw_rate_error, torch.tensor([0.3, 0.0]))
     assert s.calm.tolist() == [False, True]
+    assert s.standing.tolist() == [True, True] and s.resting.tolist() == [False, True]
+    moving = replace(s, moving=torch.tensor([True, True]))
+    assert moving.standing.tolist() == moving.resting.tolist() == [False, False]

@@ -163,6 +163,11 @@ def test_worlds_in_which_mujoco_raises_count_as_failed(monkeypatch):
         physics.step(1)
     assert physics.failed().tolist() == [False, False, True]
     physics.reset(torch.arange(3), *start(physics, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(physics._batch, "rollout", raising)
+        physics.step_schedule(schedule())
+    assert physics.failed().tolist() == [False, False, True]
+    physics.reset(torch.arange(3), *start(physics, 3))
     assert not physics.failed().any()
 
 
@@ -294,6 +299,65 @@ def test_a_schedule_equals_a_step_for_each_of_its_controls():
             apart.step(substeps)
         assert same(snapshot(whole), snapshot(apart))
     assert torch.equal(whole.field("ctrl"), schedule()[-1][0].double())
+
+
+def test_schedules_of_other_lengths_may_follow_each_other():
+    whole, apart = make(), make()
+    first, second = schedule()
+    for parts in ([first, second], [second], [second, first], [(first[0], 2), (second[0], 2)]):
+        whole.step_schedule(parts)
+        by_steps(apart, parts)
+        assert same(snapshot(whole), snapshot(apart))
+
+
+def by_steps(physics: BatchPhysics, parts: list[tuple[torch.Tensor, int]]) -> None:
+    for ctrl, substeps in parts:
+        physics.field("ctrl").copy_(ctrl)
+        physics.step(substeps)
+
+
+def pile() -> mujoco.MjModel:
+    """Four boxes on the ground, for whose contacts there is too little memory, and a motor on one of them."""
+    boxes = "".join(
+        f'<body pos="{i} 0 .05"><joint name="x{i}" type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>'
+        '<joint type="hinge" axis="0 1 0"/><geom type="box" size=".1 .1 .1"/></body>'
+        for i in range(4)
+    )
+    world = f'<geom type="plane" size="0 0 1"/>{boxes}'
+    motor = '<actuator><motor joint="x0"/></actuator>'
+    return mujoco.MjModel.from_xml_string(f'<mujoco><size memory="8K"/><worldbody>{world}</worldbody>{motor}</mujoco>')
+
+
+def test_a_world_that_MuJoCo_warned_of_goes_through_the_whole_schedule():
+    """A rollout would leave it at the first contact that was dropped; world 1 is in the air and drops none."""
+    physics = [BatchPhysics(pile(), 2, num_threads=1) for _ in range(2)]
+    for each in physics:
+        each.field("xpos")
+        qpos = torch.zeros(2, 12, dtype=torch.float64)
+        qpos[1, 1::3] = 1.0
+        each.reset(torch.arange(2), qpos, torch.zeros(2, 12))
+    parts = [(torch.tensor([[5.0], [5.0]]), 1), (torch.tensor([[-9.0], [-9.0]]), 3)]
+    with pytest.warns(RuntimeWarning, match="world 0: .*enlarge <size memory"):
+        physics[0].step_schedule(parts)
+    with pytest.warns(RuntimeWarning, match="enlarge <size memory"):
+        by_steps(physics[1], parts)
+    for _ in range(2):
+        for name in ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "xpos"):
+            assert torch.equal(*(each.field(name) for each in physics)), name
+        physics[0].step_schedule(parts)
+        by_steps(physics[1], parts)
+    torch.testing.assert_close(physics[0].field("time"), torch.full((2,), 12 * 0.002, dtype=torch.float64))
+    assert not physics[0].failed().any()
+
+
+def test_a_control_that_is_no_number_ends_neither_the_schedule_nor_the_world():
+    """As in separate steps: MuJoCo takes zero instead, and the next control is a number again."""
+    whole, apart = make(), make()
+    parts = schedule()
+    parts[0][0][1] = torch.nan
+    whole.step_schedule(parts)
+    by_steps(apart, parts)
+    assert same(snapshot(whole), snapshot(apart)) and not whole.failed().any()
 
 
 @pytest.mark.parametrize("part", [0, 1])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from envs.mujoco.physics import make_physics
-from envs.mujoco.randomization import TARGETS, Law, Randomizer, parse, per_world_fields, robot_parts
+from envs.mujoco.randomization import TARGETS, Draws, Law, Randomizer, parse, per_world_fields, robot_parts
 
 XML = """
 <mujoco>
@@ -105,6 +105,23 @@ def test_laws():
     normal = Law("normal", mean=2.0, std=0.5).draw((20000,), generator, torch.device("cpu"))
     assert abs(float(normal.mean()) - 2.0) < 0.02 and abs(float(normal.std()) - 0.5) < 0.02
     assert Law("normal", mean=2.0, std=0.5).lowest == 0.0 and Law(low=0.3, high=1.0).lowest == 0.3
+
+
+def test_draws_side_by_side_are_those_of_each_law_in_turn():
+    laws = {
+        "kp": Law(low=0.8, high=1.2),
+        "kd": Law("log_uniform", 0.5, 2.0),
+        "base_mass": Law("normal", mean=1.0, std=2.0),
+        "foot_friction": Law(low=0.3, high=0.3),
+    }
+    sizes = {"kp": 3, "kd": 2, "base_mass": 1, "foot_friction": 1}
+    together, apart = (torch.Generator().manual_seed(5) for _ in range(2))
+    draws = Draws(laws, sizes, torch.device("cpu"))
+    for n in (4, 1):
+        split = draws.split(draws(n, together))
+        assert [tuple(part.shape) for part in split] == [(n, size) for size in sizes.values()]
+        for part, (name, law) in zip(split, laws.items(), strict=True):
+            torch.testing.assert_close(part, law.draw((n, sizes[name]), apart, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,31 @@ def test_state_dict_continues_bit_for_bit():
         assert torch.equal(a.obs["policy"], b.obs["policy"]) and torch.equal(a.reward, b.reward)
 
 
+def test_metrics_are_copies_in_float32():
+    env = Slider(horizon=1)
+    env.reset(seed=0)
+    metrics = env.step(push(0.0, 0.0, 0.0, 0.0)).metrics
+    kept = {name: figure.tolist() for name, figure in metrics.items()}
+    assert list(kept) == ["return", "length", "physics_failure", "success"]
+    assert kept["length"] == [1.0] * 4 and kept["physics_failure"] == [0.0] * 4
+    env.step(push(9.0, 9.0, 9.0, 9.0))
+    assert {name: figure.tolist() for name, figure in metrics.items()} == kept
+    assert {figure.dtype for figure in metrics.values()} == {torch.float32}
+
+
+def test_a_step_computes_on_one_thread_and_gives_the_others_back(monkeypatch):
+    env, seen = Slider(), []
+    env.reset(seed=0)
+    monkeypatch.setattr(env, "reward", lambda: seen.append(torch.get_num_threads()) or env.qpos[:, 0].float())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        env.step(push(0.0, 0.0, 0.0, 0.0))
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_wrong_action_shape_says_what_was_expected():
     env = Slider()
     env.reset()
