@@ -10,7 +10,7 @@ from round to round, and ratios are taken within a round.
 Bars: median latency of the flow with K = 4 below 0.5 ms. Update time of ReinFlow with K = 4 at most 1/3 of that of
 DPPO with K = 20, all of which are fine-tuned, and no more than that of DPPO with K = 4; of NCDPO with K = 5 at most
 2.5 times that of the Gaussian perceptron. Beside them, without a bar: DPPO that fine-tunes 10 of 20 steps, as
-published for Gym. Run it alone.
+published for Gym; Flow-SDE with one random step instead of all. Run it alone.
 
 Legend: T decisions of B rows; K sampling steps.
 """
@@ -53,6 +53,8 @@ UPDATE = {
     "dppo K=4": ("dppo", "policy.diffusion.train_steps=4"),
     "dppo K=20": ("dppo", "policy.diffusion.train_steps=20"),
     "dppo K=20, 10 tuned": ("dppo", "policy.diffusion.train_steps=20", "policy.finetune_steps=10"),
+    "flow_sde K=4": ("flow_sde", "policy.flow.steps=4"),
+    "flow_sde K=4, one random": ("flow_sde", "policy.flow.steps=4", "++policy.random_steps=one"),
     "ncdpo K=5": ("ncdpo", "policy.diffusion.train_steps=5"),
     "mlp": ("mlp",),
 }
@@ -63,6 +65,7 @@ RATIOS: dict[tuple[str, str], float | None] = {
     ("ncdpo K=5", "mlp"): 2.5,
     ("reinflow K=4", "dppo K=20, 10 tuned"): None,
     ("dppo K=4", "mlp"): None,
+    ("flow_sde K=4, one random", "flow_sde K=4"): None,
 }
 
 

@@ -3,6 +3,8 @@
 The defaults are those of the pretraining in DPPO (Ren et al., "Diffusion Policy Policy Optimization", ICLR 2025):
 AdamW from 1e-3 down to 1e-4 along a cosine, batches of 128, an exponential moving average of .995 of the weights.
 
+A resumed run equals an uninterrupted one bit for bit on a CPU (same versions, same number of threads).
+
 Legend: B windows of a batch; H action chunk; A action size.
 """
 
@@ -25,7 +27,7 @@ from .datasets.fitting import histories, make_normalizer
 from .datasets.scaling import METHODS
 from .datasets.windows import PADDINGS, Window, epochs
 from .metrics import RunLog
-from .runtime import GracefulStop, fast_matmul, keep_memory, use_threads
+from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
 from .schedules import cosine_rate
 from .types import Obs, TaskSpec
 
@@ -54,6 +56,8 @@ class ImitationConfig:
     padding: windows that reach beyond the end of their episode: repeat the last action, or drop them.
     validation_share: of the episodes, held out to measure on; 0: none.
     validation_interval, log_interval: gradient steps between measurements and between log records.
+    checkpoint_interval: gradient steps between checkpoints, at least; one is written with a log record.
+    keep_checkpoints: how many to keep; 0: all.
     num_threads: of torch; 0: all that this process may use.
     seed: of split, order and draws.
     """
@@ -70,11 +74,15 @@ class ImitationConfig:
     validation_share: float = 0.1
     validation_interval: int = 500
     log_interval: int = 100
+    checkpoint_interval: int = 2000
+    keep_checkpoints: int = 1
     num_threads: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "max_grad_norm", "validation_interval", "log_interval"):
+        for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
+            positive(name, getattr(self, name))
+        for name in ("validation_interval", "log_interval", "checkpoint_interval"):
             positive(name, getattr(self, name))
         within("final_learning_rate", self.final_learning_rate, 0.0, self.learning_rate)
         within("ema_decay", self.ema_decay, 0.0, 1.0)
@@ -97,7 +105,7 @@ class Cloner:
     ) -> None:
         if not hasattr(policy, "imitation_loss"):
             raise ValueError(f"{type(policy).__name__} has no imitation_loss: it cannot learn from demonstrations")
-        self.policy, self.config, self.device = policy.to(device), config, device
+        self.policy, self.spec, self.config, self.device = policy.to(device), spec, config, device
         self._shapes = {name: spec.obs[name].shape for name in spec.obs if name in data.obs}
         train, held_out = split(len(data), config.validation_share, config.seed)
         cut: dict[str, Any] = {"chunk": spec.action.chunk, "history": histories(spec, data), "padding": config.padding}
@@ -108,7 +116,7 @@ class Cloner:
         self.optimizer = torch.optim.AdamW(policy.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         generator = torch.Generator().manual_seed(config.seed)
         self._batches = epochs(len(self.windows), config.batch_size, generator)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
 
     def iterate(self) -> Record:
         """One gradient step; its loss, the norm of its gradient, and the rate it was made at."""
@@ -152,6 +160,58 @@ class Cloner:
         obs = {name: x.reshape(len(x), *self._shapes[name]) for name, x in obs.items()}
         return Window(self.normalizer(obs), window.action.to(self.device), window.mask.to(self.device))
 
+    def save(self, run_dir: Path, run_config: Mapping[str, Any]) -> Path:
+        """Write a checkpoint: the averaged policy and all that goes on from here."""
+        return checkpoint.save(
+            run_dir,
+            env_steps=self.step,
+            iteration=self.step,
+            policy=self.average.module,
+            normalizer=self.normalizer,
+            training=self.state_dict(),
+            spec=self.spec,
+            config=run_config,
+            keep=self.config.keep_checkpoints,
+        )
+
+    def resume(self, source: str | Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            ValueError: the data are not those that the run began with.
+            CheckpointError: the checkpoint is damaged, or of another policy.
+        """
+        found = checkpoint.load(source)
+        checkpoint.load_model(found, self.average.module, self.normalizer)
+        self.load_state_dict(found.training())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything beside the averaged policy and the normaliser."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "windows": len(self.windows),
+            "policy": self.policy.state_dict(),
+            "averaged": self.average.n_averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(self.device),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; the averaged policy and the normaliser have been loaded before."""
+        if state["windows"] != len(self.windows):
+            raise ValueError(
+                f"the data have changed: there are {len(self.windows)} windows to learn from; when the run began, "
+                f"{state['windows']}"
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.policy.load_state_dict(state["policy"])
+        self.average.n_averaged.copy_(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for _ in range(self.step):  # the order follows from the seed
+            next(self._batches)
+        load_random_state(state["random"], self.device)  # last: nothing may draw from here on
+
 
 @dataclass
 class CloneResult:
@@ -171,6 +231,7 @@ def clone(
     config: ImitationConfig,
     run_dir: str | Path,
     *,
+    resume: str | Path | None = None,
     device: torch.device | str = "cpu",
     on_progress: Iterable[Callable[[Record], None]] = (),
     run_config: Mapping[str, Any] | None = None,
@@ -181,54 +242,65 @@ def clone(
 
     Args:
         spec: of the task that the policy was made for; it may act in chunks and see histories, which are cut from data.
-        run_config: stored in the checkpoint: ``task`` and ``policy`` are what it is rebuilt from.
+        resume: a checkpoint of this run, made by the same configuration, to go on from; None: start afresh.
+        run_config: stored in the checkpoints: ``task`` and ``policy`` are what they are rebuilt from.
 
     Raises:
-        DatasetError: the data do not fit the task.  FloatingPointError: a gradient was not finite.
+        DatasetError: the data do not fit the task.  FloatingPointError: a gradient was not finite; the checkpoints
+        written before stay as they are.
     """
     run_dir, device = Path(run_dir), torch.device(device)
     use_threads(config.num_threads)
     keep_memory()
     torch.manual_seed(config.seed)
     cloner = Cloner(policy, spec, data, config, device)
-    log = RunLog(run_dir)
+    if resume is not None:
+        cloner.resume(resume)
+    log = RunLog(run_dir, None if resume is None else cloner.step)
     try:
         with GracefulStop() as stop, fast_matmul(device):
-            record = _run(cloner, log, list(on_progress), stop)
-        log.sync()
+            path, record = _run(cloner, run_dir, run_config or {}, log, list(on_progress), stop)
     finally:
         log.close()
-    path = checkpoint.save(
-        run_dir,
-        env_steps=cloner.step,
-        iteration=cloner.step,
-        policy=cloner.average.module,
-        normalizer=cloner.normalizer,
-        training={"step": cloner.step},
-        spec=spec,
-        config=run_config or {},
-    )
     return CloneResult(run_dir, path, cloner.step, cloner.step >= config.steps, record)
 
 
-def _run(cloner: Cloner, log: RunLog, listeners: list[Callable[[Record], None]], stop: GracefulStop) -> Record:
-    """Step until done, log means over ``log_interval`` steps; the last record."""
-    config, begin, since = cloner.config, time.perf_counter(), time.perf_counter()
-    record: Record = {}
-    figures: list[Record] = []
-    while cloner.step < config.steps:
+def _run(
+    cloner: Cloner,
+    run_dir: Path,
+    run_config: Mapping[str, Any],
+    log: RunLog,
+    listeners: list[Callable[[Record], None]],
+    stop: GracefulStop,
+) -> tuple[Path, Record]:
+    """Step until done or asked to stop; the last checkpoint and the last log record."""
+    config, path, record = cloner.config, checkpoint.latest(run_dir), Record()
+    last, due = cloner.step >= config.steps, _next_multiple(cloner.step, config.checkpoint_interval)
+    while not last:
+        record, last = _iterate(cloner, stop)
+        log.write(record)
+        for listener in listeners:
+            listener(record)
+        if last or cloner.step >= due:
+            due = _next_multiple(cloner.step, config.checkpoint_interval)
+            log.sync()  # a checkpoint's log is never behind it
+            path = cloner.save(run_dir, run_config)
+    return path or cloner.save(run_dir, run_config), record
+
+
+def _iterate(cloner: Cloner, stop: GracefulStop) -> tuple[Record, bool]:
+    """Step to the next multiple of ``log_interval``; the means on the way, and whether they are the last."""
+    config, begin, figures = cloner.config, time.perf_counter(), [cloner.iterate()]
+    while not (last := cloner.step >= config.steps or stop.asked) and cloner.step % config.log_interval:
         figures.append(cloner.iterate())
-        last = cloner.step >= config.steps or stop.asked
-        if last or cloner.step % config.log_interval == 0:
-            now = time.perf_counter()
-            record = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
-            timing = {"step": cloner.step, "seconds": now - begin, "steps_per_second": len(figures) / (now - since)}
-            if last or cloner.step == config.log_interval or cloner.step % config.validation_interval == 0:
-                record |= cloner.validate()
-            record, figures, since = timing | record, [], time.perf_counter()
-            log.write(record)
-            for listener in listeners:
-                listener(record)
-        if last:
-            break
-    return record
+    spent = time.perf_counter() - begin
+    record = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+    if last or cloner.step == config.log_interval or cloner.step % config.validation_interval == 0:
+        record |= cloner.validate()
+    cloner.seconds += time.perf_counter() - begin
+    timing = {"step": cloner.step, "seconds": cloner.seconds, "steps_per_second": len(figures) / spent}
+    return timing | record, last
+
+
+def _next_multiple(step: int, interval: int) -> int:
+    return (step // interval + 1) * interval

@@ -18,9 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-OPTIONAL = ("recipe", "policy_recipe", "finetune")
+OPTIONAL = ("recipe", "policy_recipe", "finetune", "experiment")
 """Groups that may be left out: ``~recipe`` trains with the general defaults instead of what was tuned for the task, for
-a policy on it (``~policy_recipe`` leaves out the latter alone), or for a policy's fine-tuning (``~finetune``)."""
+a policy on it (``~policy_recipe`` leaves out the latter alone), or for a policy's fine-tuning (``~finetune``).
+``~experiment`` leaves out what a published recipe chooses."""
 
 
 class UserError(Exception):

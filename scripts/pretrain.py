@@ -3,13 +3,13 @@
 embodied pretrain task=hopper policy=mlp dataset=data/hopper
 embodied pretrain task=pick_cube policy=reinflow dataset=data/pick_cube task.chunk=4 steps=12000
 embodied pretrain task=pick_cube policy=dppo dataset=data/pick_cube padding=drop normalization=minmax
+embodied pretrain resume=runs/pick_cube/2026-01-31_12-00-00-pretrain-seed0
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig
 
 import policies
-from embodied import provenance
+from embodied import checkpoint as checkpoints
 from embodied.configuration import choice
 from embodied.datasets import Episodes, load_episodes
 from embodied.datasets.fitting import histories
@@ -31,8 +31,8 @@ from embodied.types import TaskSpec
 
 from .common import RUNS, make_env, pick_device, user_errors
 from .config import UserError, compose, plain, typed
+from .runs import check_free, given, open_run, resumed, stored
 
-CONFIG = "pretrain.yaml"
 LEARNER = {field.name for field in fields(ImitationConfig)}
 
 
@@ -42,11 +42,13 @@ class PretrainConfig(ImitationConfig):
 
     task: what the demonstrations show: a choice of configs/task, each of its keys open to change.
     policy: what learns: a choice of configs/policy.
-    dataset: the demonstrations, in any format that `embodied convert` knows.
+    dataset: the demonstrations, in any format that `embodied convert` knows; their images are decoded to a file beside
+        run_dir and need not fit into memory.
     actions: how actions are normalised: minmax, quantiles, mean_std or none; auto: minmax where the task has no limits
         for them, none where it has. The constants are kept with the policy.
     device: where it runs: auto, cpu, cuda or cuda:<number>.
     run_dir: where the run is kept; default: runs/<task>/<date-time>-pretrain-seed<seed>.
+    resume: a run folder to continue; of the other settings only a few may change then.
     """
 
     task: Any = MISSING
@@ -55,6 +57,7 @@ class PretrainConfig(ImitationConfig):
     actions: str = "auto"
     device: str = "auto"
     run_dir: str | None = None
+    resume: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,12 +69,11 @@ SCHEMA = PretrainConfig
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; 0, or 130 if it was stopped."""
-    composed = compose(PretrainConfig, "pretrain", argv)
+    composed = configure(argv)
     config, settings = typed(PretrainConfig, composed), plain(composed)
-    run_dir = _run_dir(config, settings["task"]["name"])
-    device = pick_device(config.device)
+    device, source = pick_device(config.device), _source(config)
     with user_errors():
-        data = load_episodes(config.dataset)
+        data = load_episodes(config.dataset, Path(str(config.run_dir)).parent)
         spec = _spec(settings["task"])
         histories(spec, data)  # data that do not fit are told of before anything is written
         scaling = action_scaling(spec, data, config.actions)
@@ -81,18 +83,37 @@ def main(argv: Sequence[str]) -> int:
         policy = policies.make(settings["policy"], spec)
     for line in about(data, policy):
         print(line)
-    result = _clone(policy, spec, data, config, run_dir, device, settings)
+    run_dir = open_run(composed, settings)
+    result = _clone(policy, spec, data, config, run_dir, source, device, stored(settings))
     print(closing_words(result, spec))
     print(json.dumps({"run_dir": str(run_dir), "checkpoint": str(result.checkpoint), **result.record}))
     return 0 if result.finished else 130
 
 
-def _run_dir(config: PretrainConfig, task: str) -> Path:
-    path = RUNS / task / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-pretrain-seed{config.seed}"
-    run_dir = Path(config.run_dir) if config.run_dir else path
-    if run_dir.exists() and any(run_dir.iterdir()):
-        raise UserError(f"run_dir={run_dir} is there and not empty; choose another folder")
-    return run_dir
+def configure(argv: Sequence[str]) -> DictConfig:
+    """The checked configuration of one run, fresh or resumed, with the folder that it is kept in."""
+    run = given(argv, "resume")
+    if run is not None:
+        return resumed(PretrainConfig, "pretrain", run, argv)
+    config = compose(PretrainConfig, "pretrain", argv)
+    typed(PretrainConfig, config)
+    if config.run_dir is None:
+        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-pretrain-seed{config.seed}"
+        config.run_dir = str(RUNS / config.task.name / name)
+    check_free(Path(config.run_dir), "pretrain")
+    return config
+
+
+def _source(config: PretrainConfig) -> Path | None:
+    """The checkpoint that a resumed run goes on from; None for a fresh run, or one that has none yet."""
+    source = checkpoints.latest(Path(str(config.run_dir))) if config.resume else None
+    if source is None:
+        return None
+    with user_errors():
+        done = checkpoints.load(source).env_steps
+    if done >= config.steps:
+        raise UserError(f"the run is complete: {done:,} steps of {config.steps:,}")
+    return source
 
 
 def _spec(task: dict[str, Any]) -> TaskSpec:
@@ -116,13 +137,10 @@ def _clone(
     data: Episodes,
     config: PretrainConfig,
     run_dir: Path,
+    source: Path | None,
     device: torch.device,
     settings: dict[str, Any],
 ) -> CloneResult:
-    stored = {key: value for key, value in settings.items() if key != "run_dir"}
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / CONFIG).write_text(OmegaConf.to_yaml(OmegaConf.create(stored)), encoding="utf-8")
-    provenance.write(run_dir / "provenance.json", config.seed, ["embodied", *sys.argv[1:]])
     learner = ImitationConfig(**{name: getattr(config, name) for name in LEARNER})
     display = make_display(f"{spec.name}  {run_dir}")
     listeners: list[Callable[[Record], None]] = [
@@ -131,7 +149,8 @@ def _clone(
     ]
     try:
         with user_errors():
-            return clone(policy, spec, data, learner, run_dir, device=device, on_progress=listeners, run_config=stored)
+            arguments: dict[str, Any] = {"resume": source, "device": device, "run_config": settings}
+            return clone(policy, spec, data, learner, run_dir, on_progress=listeners, **arguments)
     except FloatingPointError as error:
         raise UserError(str(error)) from error
     finally:
@@ -183,9 +202,13 @@ def early_report(record: Record, steps: int) -> str:
 
 def closing_words(result: CloneResult, spec: TaskSpec) -> str:
     """What was made, and what can be done with it."""
-    done = "pretrained" if result.finished else "stopped; pretrained so far"
+    if not result.finished:
+        return (
+            f"stopped at step {result.steps:,}, saved as {result.checkpoint}\n"
+            f"continue with: embodied pretrain resume={result.run_dir}"
+        )
     return (
-        f"{done} on {spec.name} for {result.steps:,} steps: {result.run_dir}\n"
+        f"pretrained on {spec.name} for {result.steps:,} steps: {result.run_dir}\n"
         f"next: embodied evaluate checkpoint={result.run_dir}\n"
         f"      embodied train task={spec.name} init={result.run_dir}"
     )

@@ -61,12 +61,13 @@ def resumed(schema: type, command: str, run: str, argv: Sequence[str]) -> DictCo
     config = OmegaConf.merge(base, own)
     assert isinstance(config, DictConfig)
     overrides = [o for o in parse(argv) if o.key_or_group != "resume"]
+    changeable = [key for key in RESUMABLE if key in base]
     for override in overrides:
         key = override.key_or_group
-        if key not in RESUMABLE:
+        if key not in changeable:
             raise UserError(
                 f"{override.input_line}: a resumed run keeps its settings, for others start a new run; "
-                f"{nearest(key, RESUMABLE, 'open to change')}"
+                f"{nearest(key, changeable, 'open to change')}"
             )
         check(config, override)
         config[key] = override.value()

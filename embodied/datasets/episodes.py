@@ -1,19 +1,21 @@
-"""Demonstrations in memory: one ``Episode`` is what readers and writers exchange, ``Episodes`` is what is learnt from.
+"""Demonstrations: one ``Episode`` is what readers and writers exchange, ``Episodes`` is what is learnt from.
 
 Legend: E episodes; T steps of one episode; F frames, the steps of all episodes one after the other; A action size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..types import TaskSpec
+from .frames import FrameFile
 
 Arrays = dict[str, np.ndarray]
 
@@ -138,20 +140,37 @@ def _check_array(x: np.ndarray, shape: tuple[int, ...], what: str) -> None:
         raise DatasetError(f"{what} is not finite at step {int(bad.argmax())} ({int(bad.sum())} such steps)")
 
 
+def _filed(episode: Episode, files: Mapping[str, FrameFile]) -> Episode:
+    """The episode without the groups that go into files, and without what was seen at its end."""
+    for name, file in files.items():
+        file.add(episode.obs[name])
+    return replace(episode, obs={k: x for k, x in episode.obs.items() if k not in files}, final_obs=None)
+
+
 class Episodes:
     """Whole episodes as flat tensors, one frame after the other.
 
     obs: group -> (F, ...).  action: (F, A).  reward: (F,).  starts: (E + 1,) long; episode e is the frames
     ``starts[e]`` to ``starts[e + 1]``.  terminated: (E,) bool.  success: (E,) float, nan where nobody knows.
     instructions: E texts.
+
+    folder: images are kept in a file there and read where they are indexed; None: all is in memory.
     """
 
-    def __init__(self, info: DatasetInfo, episodes: Iterable[Episode]) -> None:
-        found = [check(episode, info, f"episode {i}") for i, episode in enumerate(episodes)]
+    def __init__(self, info: DatasetInfo, episodes: Iterable[Episode], folder: Path | None = None) -> None:
+        images = [] if folder is None else [name for name, group in info.obs.items() if group.is_image]
+        files = {name: FrameFile(cast(Path, folder)) for name in images}
+        checked = (check(episode, info, f"episode {i}") for i, episode in enumerate(episodes))
+        found = [_filed(episode, files) for episode in checked]
         if not found:
             raise DatasetError(f"dataset of task {info.task!r} holds no episodes")
         self.info = info
-        self.obs = {name: torch.from_numpy(np.concatenate([e.obs[name] for e in found])) for name in info.obs}
+        self.obs = {
+            name: files[name].tensor(group.shape)
+            if name in files
+            else torch.from_numpy(np.concatenate([e.obs[name] for e in found]))
+            for name, group in info.obs.items()
+        }
         self.action = torch.from_numpy(np.concatenate([e.action for e in found])).float()
         self.reward = torch.from_numpy(np.concatenate([e.reward for e in found])).float()
         self.starts = torch.tensor([0, *(len(e) for e in found)]).cumsum(0)

@@ -56,10 +56,10 @@ def create_dataset(path: str | Path, info: DatasetInfo, format_name: str = "lero
     return _load(FORMATS[format_name].writer)(path, info)
 
 
-def load_episodes(path: str | Path) -> Episodes:
-    """A whole dataset in memory."""
+def load_episodes(path: str | Path, folder: Path | None = None) -> Episodes:
+    """A whole dataset; with a folder, its images are kept on that disk and need not fit into memory."""
     reader = open_dataset(path)
-    return Episodes(reader.info, reader)
+    return Episodes(reader.info, reader, folder)
 
 
 def _load(target: str) -> Any:

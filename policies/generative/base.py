@@ -27,7 +27,7 @@ from .dit import TransformerConfig, TransformerDenoiser
 from .encoders import Critic, ImageConfig, ObservationEncoder
 from .flow import FlowConfig, RectifiedFlow
 from .mean_flow import MeanFlow, MeanFlowConfig
-from .process import denoise, noise_count, normal
+from .process import Predict, denoise, noise_count, normal, predictor
 from .shortcut import Shortcut, ShortcutConfig
 from .unet import UNetConfig, UNetDenoiser
 
@@ -153,9 +153,13 @@ class GenerativePolicy(nn.Module):
             return cond.new_zeros(shape)
         return normal(shape, cond)
 
+    def predictor(self, cond: Tensor) -> Predict:
+        """The network along a chain, for cond (B, C)."""
+        return predictor(self.process, self.network, cond)
+
     def chain(self, cond: Tensor, noise: Tensor) -> list[Tensor]:
         """x_0 .. x_K (B, H, A) without exploration, a function of cond (B, C) and noise (B, D, H, A)."""
-        return denoise(self.process, self.network, noise, cond)
+        return denoise(self.process, self.predictor(cond), noise)
 
     def export_forward(self, obs_policy: Tensor, noise: Tensor, image: Tensor | None = None) -> Tensor:
         """The deterministic decision (B, H, A) for measurements (B, ...), and images where the task has them.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .denoisers import Denoiser
 from .dit import FeedForwardBlock, TransformerDenoiser
-from .process import Process, denoise
+from .process import Process, denoise, predictor
 
 Steps = tuple[int, ...]
 """The steps at which a block is computed, ascending from 0."""
@@ -31,9 +31,13 @@ class Recorder:
     network: TransformerDenoiser
     updates: list[list[Tensor]] = field(default_factory=list)
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """The network's own."""
+        return self.network.embed_times(t, r)
+
+    def __call__(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         self.updates.append([])
-        return self.network(x, t, cond, r, self._keep)
+        return self.network(x, time, cond, self._keep)
 
     def _keep(self, index: int, compute: Callable[[], Tensor]) -> Tensor:
         self.updates[-1].append(compute())
@@ -48,7 +52,7 @@ def measure_changes(process: Process, network: TransformerDenoiser, noise: Tenso
         noise: (B, D, H, A).  cond: (B, C); what the policy meets in use, some hundred rows.
     """
     recorder = Recorder(network)
-    denoise(process, recorder, noise, cond)
+    denoise(process, predictor(process, recorder, cond), noise)
     blocks = [torch.stack(step).flatten(1) for step in zip(*recorder.updates, strict=True)]
     return torch.stack([torch.cdist(x, x) / x.norm(dim=-1).clamp_min(1e-12) for x in blocks])
 
@@ -107,8 +111,12 @@ class CachedDenoiser(nn.Module):
         """The share of block evaluations that is left."""
         return sum(map(len, self.schedule)) / (len(self.schedule) * self.steps)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
-        out = self.network(x, t, cond, r, self._lookup)
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """The network's own."""
+        return self.network.embed_times(t, r)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        out = self.network(x, time, cond, self._lookup)
         self.step = (self.step + 1) % self.steps
         return out
 

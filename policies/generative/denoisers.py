@@ -1,10 +1,12 @@
 """What every denoiser has in common, and the perceptron among them.
 
-A denoiser is ``network(x, t, cond, r=None) -> (B, H, A)``: a noisy action chunk, its time, what the robot observes, and
-for processes with two times (shortcut models, mean flow) the step size or the time that the step leads to.
+The times of a whole chain are embedded at once: ``network.embed_times(t, r)`` makes (b, E) of times (b,), and
+``network(x, time, cond) -> (B, H, A)`` takes rows of that beside noisy action chunks and what the robot observes. b
+divides B, and the times take turns: row i of x is at time i mod b. So b is 1 where all rows share a time, B where each
+has its own, and K where x holds K states of every chain.
 
-Legend: B rows; H action chunk; A action size; C condition size; E time embedding; b: B, or 1 for a time all rows share.
-x (B, H, A); t, r (b,) in [0, 1]; cond (B, C).
+Legend: B rows; b times; H action chunk; A action size; C condition size; E size of an embedded time.
+t, r (b,) in [0, 1]; x (B, H, A); time (b, E); cond (B, C).
 """
 
 from __future__ import annotations
@@ -26,9 +28,19 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 0.5, 4.0
 
 
 class Denoiser(Protocol):
-    """Anything that maps (x, t, cond, r) to (B, H, A); an ``nn.Module``, or a function in tests."""
+    """A network between noisy and clean chunks."""
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor: ...
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """Times as (b, E). r: for processes with two times (shortcut models, mean flow), the step size or the time that
+        the step leads to."""
+
+    def __call__(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        """(B, H, A)."""
+
+
+def in_turn(time: Tensor, rows: int) -> Tensor:
+    """Times (b, E) for so many rows: (rows, E), in turn."""
+    return time.expand(rows, -1) if len(time) == 1 else time.repeat(rows // len(time), 1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class MLPDenoiserConfig:
 
 
 class MLPDenoiser(nn.Module):
-    """A perceptron on the chunk and the condition; the time enters the first layer, once for all rows that share it."""
+    """A perceptron on the chunk and the condition; the time enters the first layer."""
 
     def __init__(self, shape: Shape, config: MLPDenoiserConfig) -> None:
         super().__init__()
@@ -107,6 +119,11 @@ class MLPDenoiser(nn.Module):
         self.rest = mlp(width, config.hidden[1:], size, config.activation, "orthogonal", shape.out_gain)
         self.activation = ACTIVATIONS[config.activation]()
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
-        h = self.first(torch.cat([x.flatten(1), cond], -1)) + self.first_time(self.time(t, r))
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """What the times add to the first layer, (b, width)."""
+        return self.first_time(self.time(t, r))
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        h = self.first(torch.cat([x.flatten(1), cond], -1))
+        h = h + (time if len(time) == 1 else in_turn(time, x.shape[0]))
         return self.rest(self.activation(h)).unflatten(-1, self.chunk)

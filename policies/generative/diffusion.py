@@ -23,7 +23,7 @@ from torch import Tensor
 from embodied.configuration import choice, positive, within
 
 from .denoisers import Denoiser
-from .process import clipped, mean_square, normal, rows_like
+from .process import Step, at, clipped, mean_square, normal, rows_like
 
 MAX_BETA = 0.999
 SCHEDULES = ("cosine", "linear")
@@ -81,9 +81,8 @@ def alpha_bars(schedule: str, steps: int) -> tuple[float, ...]:
     return tuple(found)
 
 
-def clean(prediction: str, output: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
-    """The clean chunk (B, H, A) that the network's output at x implies."""
-    signal, spread = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+def clean(prediction: str, output: Tensor, x: Tensor, signal: float | Tensor, spread: float | Tensor) -> Tensor:
+    """The clean chunk (B, H, A) that the network's output at ``x = signal * chunk + spread * noise`` implies."""
     if prediction == "epsilon":
         return (x - spread * output) / signal
     return output if prediction == "x0" else signal * x - spread * output
@@ -116,14 +115,19 @@ class Diffusion:
         stride = config.train_steps // self.steps
         self.indices = tuple(range(config.train_steps - 1, -1, -stride))
         pairs = [(self.alpha_bar[i], self.alpha_bar[i - stride] if i >= stride else 1.0) for i in self.indices]
-        self.coefficients = tuple(coefficients(now, after, config.eta) for now, after in pairs)
-        self.std = tuple(std for _, _, std in self.coefficients)
+        self.signal = tuple(math.sqrt(now) for now, _ in pairs)
+        self.spread = tuple(math.sqrt(1 - now) for now, _ in pairs)
+        steps = [coefficients(now, after, config.eta) for now, after in pairs]
+        self.of_x0, self.of_x, self.std = (tuple(values) for values in zip(*steps, strict=True))
 
-    def mean(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """Mean (B, H, A) of what step k makes of x (B, H, A)."""
-        index, (of_x0, of_x, _) = self.indices[k], self.coefficients[k]
-        output = network(x, x.new_full((1,), (index + 1) / self.config.train_steps), cond)
-        x0 = clipped(clean(self.config.prediction, output, x, self.alpha_bar[index]), self.config.clip)
+    def grid(self, like: Tensor) -> tuple[Tensor, ...]:
+        """(index + 1) / T of every step, (K,)."""
+        return (like.new_tensor([(index + 1) / self.config.train_steps for index in self.indices]),)
+
+    def mean(self, output: Tensor, x: Tensor, k: Step) -> Tensor:
+        """Mean (B, H, A) of what step k makes of x (B, H, A), by the network's output (B, H, A)."""
+        signal, spread, of_x0, of_x = (at(v, k, x) for v in (self.signal, self.spread, self.of_x0, self.of_x))
+        x0 = clipped(clean(self.config.prediction, output, x, signal, spread), self.config.clip)
         return of_x0 * x0 + of_x * x
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -137,7 +141,7 @@ class Diffusion:
         index = (t * self.config.train_steps).round().long() - 1
         left = rows_like(action.new_tensor(self.alpha_bar)[index], action)
         signal, spread = left.sqrt(), (1 - left).sqrt()
-        output = network(signal * action + spread * noise, t, cond)
+        output = network(signal * action + spread * noise, network.embed_times(t), cond)
         return mean_square(output - target(self.config.prediction, action, noise, signal, spread))
 
     def loss(self, network: Denoiser, action: Tensor, cond: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from embodied.configuration import positive
 
 from ..networks import linear
-from .denoisers import Shape, TimeEmbedding
+from .denoisers import Shape, TimeEmbedding, in_turn
 
 Cache = Callable[[int, Callable[[], Tensor]], Tensor]
 """(index of the block, function that computes its update) -> the update (B, H, W) to use."""
@@ -104,11 +104,12 @@ class TransformerDenoiser(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.out = linear(config.width, actions, "orthogonal", shape.out_gain)
 
-    def forward(
-        self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None, cache: Cache | None = None
-    ) -> Tensor:
-        time = self.time(t, r).expand(x.shape[0], -1)
-        features = functional.silu(self.features(torch.cat([time, cond], -1)))
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """(b, E)."""
+        return self.time(t, r)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor, cache: Cache | None = None) -> Tensor:
+        features = functional.silu(self.features(torch.cat([in_turn(time, x.shape[0]), cond], -1)))
         tokens = self.embed(x) + self.position
         for index, block in enumerate(self.blocks):
             compute = partial(block, tokens, features)

@@ -13,6 +13,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from embodied.types import Obs, TaskSpec
 from .base import GenerativeConfig
 from .chain import ChainPolicy
 from .denoisers import Denoiser
-from .process import denoise
+from .process import Predict, predictor
 
 
 @dataclass(frozen=True)
@@ -104,22 +105,14 @@ class DPPOPolicy(ChainPolicy):
         cond = super().condition(obs)
         return cond if self.frozen is None else torch.cat([cond, self.frozen["encoder"](obs, cond.dtype)], -1)
 
-    def transition(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """Mean (B, H, A) of step k, by the frozen network or the learning one."""
+    def predictor(self, cond: Tensor) -> Predict:
+        """The frozen network along the first steps of a chain, the learning one along the others."""
         if self.frozen is None:
-            return self.process.mean(network, x, k, cond)
+            return super().predictor(cond)
         now, frozen = cond.chunk(2, -1)
-        if k < self.first:
-            return self.process.mean(self.frozen["network"], x, k, frozen)
-        return self.process.mean(network, x, k, now)
-
-    def chain(self, cond: Tensor, noise: Tensor) -> list[Tensor]:
-        """x_0 .. x_K (B, H, A) without the floors."""
-        return denoise(self.process, self.network, noise, cond, self.transition)
-
-    def step(self, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """Mean (B, H, A) of step k, by the frozen network or the learning one."""
-        return self.transition(self.network, x, k, cond)
+        early = predictor(self.process, cast(Denoiser, self.frozen["network"]), frozen)
+        late = super().predictor(now)
+        return lambda x, k: (early if k < self.first else late)(x, k)
 
     def deviations(self, cond: Tensor) -> Tensor:
         """The process's own, with a floor: (1, K, 1, 1)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from embodied.configuration import positive
 
 from .denoisers import Denoiser
-from .process import clipped, mean_square, normal, rows_like
+from .process import Step, clipped, mean_square, normal, rows_like
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class RectifiedFlow:
         self.steps, self.clip = config.steps, config.clip
         self.std = (0.0,) * config.steps
 
-    def velocity(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """The velocity (B, H, A) of step k, which leads from time k/K to (k+1)/K."""
-        return network(x, x.new_full((1,), k / self.steps), cond)
+    def grid(self, like: Tensor) -> tuple[Tensor, ...]:
+        """k/K, where step k starts, (K,)."""
+        return (like.new_tensor([k / self.steps for k in range(self.steps)]),)
 
     def instantaneous(self, network: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """The velocity (B, H, A) at times t (B,)."""
-        return network(x, t, cond)
+        return network(x, network.embed_times(t), cond)
 
-    def mean(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """What step k makes of x (B, H, A)."""
-        return clipped(x + self.velocity(network, x, k, cond) / self.steps, self.clip)
+    def mean(self, output: Tensor, x: Tensor, k: Step) -> Tensor:
+        """What step k, from time k/K to (k+1)/K, makes of x (B, H, A) by a velocity (B, H, A)."""
+        return clipped(x + output / self.steps, self.clip)
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(rows,), uniform in [0, 1)."""

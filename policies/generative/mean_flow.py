@@ -42,13 +42,13 @@ class MeanFlow(RectifiedFlow):
         super().__init__(config)
         self.apart = config.apart
 
-    def velocity(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """The mean velocity (B, H, A) of step k, from time k/K to (k+1)/K."""
-        return network(x, x.new_full((1,), k / self.steps), cond, x.new_full((1,), (k + 1) / self.steps))
+    def grid(self, like: Tensor) -> tuple[Tensor, ...]:
+        """k/K and (k+1)/K, where step k starts and ends, (K,) each."""
+        return *super().grid(like), like.new_tensor([(k + 1) / self.steps for k in range(self.steps)])
 
     def instantaneous(self, network: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """The velocity (B, H, A) at times t (B,)."""
-        return network(x, t, cond, t)
+        return network(x, network.embed_times(t, t), cond)
 
     def loss(self, network: Denoiser, action: Tensor, cond: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Squared error (B,) against the mean flow identity."""
@@ -64,5 +64,5 @@ class MeanFlow(RectifiedFlow):
         """Squared error (B,) of the mean velocity from times t to r (B,) against the target, which has no gradient."""
         x, velocity = between(action, noise, t), action - noise
         inputs, tangents = (x, t, r), (velocity, torch.ones_like(t), torch.zeros_like(r))
-        mean, change = torch.func.jvp(lambda x, t, r: network(x, t, cond, r), inputs, tangents)  # type: ignore[misc]
+        mean, change = torch.func.jvp(lambda x, t, r: network(x, network.embed_times(t, r), cond), inputs, tangents)  # type: ignore[misc]
         return mean_square(mean - (velocity + rows_like(r - t, x) * change).detach())

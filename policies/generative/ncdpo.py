@@ -21,9 +21,8 @@ from embodied.configuration import choice
 from embodied.types import Decision, Evaluation, Obs, TaskSpec
 
 from .base import GenerativeConfig, GenerativePolicy, observation
-from .denoisers import Denoiser
 from .heads import GaussianHead, SoftmaxHead
-from .process import denoise
+from .process import Predict
 
 HEADS = ("gaussian", "softmax")
 
@@ -65,12 +64,14 @@ class NCDPOPolicy(GenerativePolicy):
 
     def chain(self, cond: Tensor, noise: Tensor) -> list[Tensor]:
         """x_0 .. x_K (B, H, A), differentiable through every step."""
-        scaled = torch.cat([self.noise_scale * noise[:, :1], noise[:, 1:]], 1)
-        mean = self._recomputed if self.checkpoint_steps and torch.is_grad_enabled() else None
-        return denoise(self.process, self.network, scaled, cond, mean)
+        return super().chain(cond, torch.cat([self.noise_scale * noise[:, :1], noise[:, 1:]], 1))
 
-    def _recomputed(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        return cast(Tensor, checkpoint(self.process.mean, network, x, k, cond, use_reentrant=False))
+    def predictor(self, cond: Tensor) -> Predict:
+        """The network along a chain, for cond (B, C); recomputed in the backward pass if ``checkpoint_steps``."""
+        predict = super().predictor(cond)
+        if not (self.checkpoint_steps and torch.is_grad_enabled()):
+            return predict
+        return lambda x, k: cast(Tensor, checkpoint(predict, x, k, use_reentrant=False))
 
     def act(self, obs: Obs, memory: dict[str, Tensor] | None = None, deterministic: bool = False) -> Decision:
         """Draw actions (B, H, A), or take the most likely ones given the noise."""

@@ -8,7 +8,7 @@ Legend: B rows; K sampling steps; D noise tensors of one decision; H action chun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor
 
 from .denoisers import Denoiser
 
-Transition = Callable[[Denoiser, Tensor, int, Tensor], Tensor]
-"""(network, x (B, H, A), k, cond (B, C)) -> the mean (B, H, A) of the next x."""
+Step = int | Tensor
+"""The step that all of x takes, or (n,) whole numbers, a step for each entry of the axis before H and A."""
+Predict = Callable[[Tensor, int], Tensor]
+"""(x (B, H, A), k) -> what the network makes of it, (B, H, A)."""
 
 
 class Process(Protocol):
@@ -30,8 +32,11 @@ class Process(Protocol):
     times: int
     std: tuple[float, ...]
 
-    def mean(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """Mean (B, H, A) of what step k makes of x (B, H, A)."""
+    def grid(self, like: Tensor) -> tuple[Tensor, ...]:
+        """The times that the network is told at the K steps, ``times`` tensors (K,) in ``like``'s type."""
+
+    def mean(self, output: Tensor, x: Tensor, k: Step) -> Tensor:
+        """Mean (B, H, A) of what step k makes of x (B, H, A), where the network's output is (B, H, A)."""
 
     def draw_times(self, rows: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Times (rows,) at which the training loss looks, in ``like``'s type."""
@@ -53,20 +58,25 @@ def noise_count(process: Process) -> int:
     return 1 + sum(std > 0 for std in process.std)
 
 
-def denoise(
-    process: Process, network: Denoiser, noise: Tensor, cond: Tensor, mean: Transition | None = None
-) -> list[Tensor]:
-    """The chain x_0 .. x_K of (B, H, A) that this noise (B, D, H, A) leads to; a function of its arguments alone.
+def predictor(process: Process, network: Denoiser, cond: Tensor) -> Predict:
+    """The network along a chain of this process, for observations cond (B, C)."""
+    times = network.embed_times(*process.grid(cond)).split(1)
+    return lambda x, k: network(x, times[k], cond)
 
-    mean: used in place of ``process.mean``, e.g. one that is recomputed in the backward pass.
-    """
-    mean = mean or process.mean
+
+def denoise(process: Process, predict: Predict, noise: Tensor) -> list[Tensor]:
+    """The chain x_0 .. x_K of (B, H, A) that this noise (B, D, H, A) leads to; a function of its arguments alone."""
     draws = iter(noise.unbind(1))
     chain = [next(draws)]
     for k, std in enumerate(process.std):
-        x = mean(network, chain[-1], k, cond)
+        x = process.mean(predict(chain[-1], k), chain[-1], k)
         chain.append(x + std * next(draws) if std > 0 else x)
     return chain
+
+
+def at(values: Sequence[float], k: Step, x: Tensor) -> float | Tensor:
+    """Of K numbers those of steps k, so that they broadcast against x (..., n, H, A)."""
+    return values[k] if isinstance(k, int) else rows_like(x.new_tensor(values)[k], x)
 
 
 def clipped(x: Tensor, limit: float | None) -> Tensor:

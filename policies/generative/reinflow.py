@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from embodied.configuration import positive, within
 from embodied.types import TaskSpec
@@ -55,20 +56,24 @@ class ReinFlowConfig(GenerativeConfig):
 
 
 class NoiseNetwork(nn.Module):
-    """Deviations between bounds, from the times and the condition; they start near the bounds' geometric mean."""
+    """Deviations between bounds, from the times and the condition; they start near the bounds' geometric mean.
+
+    The two meet in the last hidden layer, so that those before it are computed once a decision, not K times.
+    """
 
     def __init__(self, cond: int, chunk: tuple[int, int], hidden: tuple[int, ...], time_size: int = 16) -> None:
         super().__init__()
-        self.chunk, width = chunk, hidden[0]
+        self.chunk, width = chunk, hidden[-1]
         self.time = TimeWaves(time_size)
-        self.first = linear(cond, width, "orthogonal", 2**0.5)
-        self.first_time = nn.Linear(self.time.size, width, bias=False)
-        self.rest = nn.Sequential(nn.SiLU(), *mlp(width, hidden[1:], chunk[0] * chunk[1], "silu", out_gain=0.01))
+        self.seen = mlp(cond, hidden[:-1], width, "silu", out_gain=2**0.5)
+        self.told = nn.Linear(self.time.size, width, bias=False)
+        self.out = linear(width, chunk[0] * chunk[1], "orthogonal", 0.01)
 
     def forward(self, t: Tensor, cond: Tensor, low: float, high: Tensor) -> Tensor:
         """t (K,), cond (B, C), bounds low and high -> (B, K, H, A)."""
-        share = self.rest(self.first(cond).unsqueeze(1) + self.first_time(self.time(t))).sigmoid()
-        return (low * (high / low) ** share).unflatten(-1, self.chunk)
+        hidden = functional.silu(self.seen(cond).unsqueeze(1) + self.told(self.time(t)))
+        share = self.out(hidden).sigmoid()
+        return low * (share * (high / low).log()).exp().unflatten(-1, self.chunk)
 
 
 class ReinFlowPolicy(JointChainPolicy):

@@ -46,13 +46,13 @@ class Shortcut(RectifiedFlow):
         super().__init__(config)
         self.finest, self.consistency = config.finest, config.consistency
 
-    def velocity(self, network: Denoiser, x: Tensor, k: int, cond: Tensor) -> Tensor:
-        """The velocity (B, H, A) of step k, of size 1/K."""
-        return network(x, x.new_full((1,), k / self.steps), cond, x.new_full((1,), 1 / self.steps))
+    def grid(self, like: Tensor) -> tuple[Tensor, ...]:
+        """k/K, where step k starts, and its size 1/K, (K,) each."""
+        return *super().grid(like), like.new_full((self.steps,), 1 / self.steps)
 
     def instantaneous(self, network: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """The velocity (B, H, A) of an infinitely small step at times t (B,)."""
-        return network(x, t, cond, torch.zeros_like(t))
+        return network(x, network.embed_times(t, torch.zeros_like(t)), cond)
 
     def loss(self, network: Denoiser, action: Tensor, cond: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Flow matching on most rows and self-consistency on the others, (B,)."""
@@ -70,9 +70,9 @@ class Shortcut(RectifiedFlow):
     def leap_loss(self, network: Denoiser, x: Tensor, t: Tensor, size: Tensor, cond: Tensor) -> Tensor:
         """Squared error (B,) between one step of 2 size and two of size (B,), from x (B, H, A) at times t (B,)."""
         with torch.no_grad():
-            first = network(x, t, cond, size)
-            second = network(x + rows_like(size, x) * first, t + size, cond, size)
-        return mean_square(network(x, t, cond, 2 * size) - (first + second) / 2)
+            first = network(x, network.embed_times(t, size), cond)
+            second = network(x + rows_like(size, x) * first, network.embed_times(t + size, size), cond)
+        return mean_square(network(x, network.embed_times(t, 2 * size), cond) - (first + second) / 2)
 
     def _draw_sizes(self, rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """(rows,): 1/M, 2/M, ..., 1/2, each as likely."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import linear
-from .denoisers import Shape, TimeEmbedding
+from .denoisers import Shape, TimeEmbedding, in_turn
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,12 @@ class UNetDenoiser(nn.Module):
         self.up = nn.ModuleList([ResidualBlock(b + a, a, features, config) for a, b in reversed(pairs[1:])])
         self.out = linear(sizes[1], actions, "orthogonal", shape.out_gain)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
-        time = self.time(t, r).expand(x.shape[0], -1)
-        features, h, skips = torch.cat([time, cond], -1), x.transpose(1, 2), []
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        """(b, E)."""
+        return self.time(t, r)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        features, h, skips = torch.cat([in_turn(time, x.shape[0]), cond], -1), x.transpose(1, 2), []
         for level, block in enumerate(self.down):
             if level:
                 skips.append(h)

@@ -45,6 +45,7 @@ def test_networks_of_a_ratio_have_the_same_widths(env: generative.Replay) -> Non
     steps = {name: policy.process.steps for name, policy in made.items() if name != "mlp"}
     assert steps == {name: int(name.split("K=")[1].split(",")[0]) for name in steps}
     assert made["dppo K=20"].steps == 20 and made["dppo K=20, 10 tuned"].steps == 10
+    assert made["flow_sde K=4, one random"].config.random_steps == "one"
 
 
 def test_rounds_take_turns(env: generative.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +74,7 @@ def test_an_update_learns_from_the_whole_recording(env: generative.Replay) -> No
 def test_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
     seconds = {"reinflow K=4": [1.0, 1.0, 9.0], "dppo K=4": [1.0] * 3, "dppo K=20": [4.0] * 3}
     seconds |= {"dppo K=20, 10 tuned": [2.0] * 3, "ncdpo K=5": [3.0] * 3, "mlp": [1.0] * 3}
+    seconds |= {"flow_sde K=4": [2.0] * 3, "flow_sde K=4, one random": [1.0] * 3}
     bars = generative.summarise({"flow K=4": {"p50": 0.4}, "mlp": {"p50": 0.1}}, seconds)["bars"]
     assert {name: (bar["value"], bar["holds"]) for name, bar in bars.items()} == {
         "latency / flow K=4": (0.4, True),

@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import random
+import signal
+import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from embodied import checkpoint
-from embodied.imitation import Cloner, ImitationConfig, clone
+from embodied.imitation import Cloner, CloneResult, ImitationConfig, clone
+from embodied.metrics import read_jsonl
 from embodied.normalize import ObsNormalizer
 from embodied.schedules import cosine_rate
 from embodied.types import Decision
@@ -134,6 +140,136 @@ def test_validation_neither_draws_nor_learns() -> None:
     assert cloner.validate() == first
 
 
+# Going on -------------------------------------------------------------------------------------------------------------
+
+
+class Dithering(Regressor):
+    """Draws from the global generator, in training and in validation."""
+
+    def imitation_loss(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        return super().imitation_loss(obs, action + 0.1 * torch.randn_like(action))
+
+
+def go(run_dir: Path, resume: Path | None = None, **more: Any) -> CloneResult:
+    """Clone for 60 steps of 5 epochs, with records at every 10th and checkpoints at every 20th."""
+    settings = {"steps": 60, "batch_size": 16, "log_interval": 10, "checkpoint_interval": 20, "num_threads": 1} | more
+    torch.manual_seed(3)
+    return clone(Dithering(), spec(), linear_data(), ImitationConfig(**settings), run_dir, resume=resume)
+
+
+def stopped_at(run_dir: Path, step: int, **more: Any) -> CloneResult:
+    """The same, but a signal comes while this step is made."""
+
+    class Interrupted(Dithering):
+        calls = 0
+
+        def imitation_loss(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+            if self.training and torch.is_grad_enabled():
+                self.calls += 1
+                if self.calls == step:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return super().imitation_loss(obs, action)
+
+    settings = {"steps": 60, "batch_size": 16, "log_interval": 10, "checkpoint_interval": 20, "num_threads": 1} | more
+    torch.manual_seed(3)
+    return clone(Interrupted(), spec(), linear_data(), ImitationConfig(**settings), run_dir)
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two runs ended with the same bits: the averaged policy, the normaliser, and all that would go on."""
+    first, second = checkpoint.load(a), checkpoint.load(b)
+    pairs = [(first.model[name], second.model[name]) for name in first.model]
+    states = [found.training() for found in (first, second)]
+    pairs += [(states[0]["policy"][name], states[1]["policy"][name]) for name in states[0]["policy"]]
+    pairs += [(states[0]["random"]["torch"], states[1]["random"]["torch"])]
+    pairs += [
+        (x, states[1]["optimizer"]["state"][index][name])
+        for index, moments in states[0]["optimizer"]["state"].items()
+        for name, x in moments.items()
+    ]
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def logged(run_dir: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    clock = ("seconds", "steps_per_second")
+    return [{k: v for k, v in r.items() if k not in clock} for r in read_jsonl(run_dir / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("step", [7, 20, 40, 53])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, step: int) -> None:
+    whole, part = go(tmp_path / "whole"), stopped_at(tmp_path / "part", step)
+    assert (part.finished, part.steps) == (False, step)
+    resumed = go(tmp_path / "part", resume=part.checkpoint)
+    assert resumed.finished and resumed.checkpoint.name == whole.checkpoint.name
+    assert same(tmp_path / "whole", tmp_path / "part")
+    both = logged(tmp_path / "whole"), logged(tmp_path / "part")
+    assert [r["step"] for r in both[1]] == sorted({10, 20, 30, 40, 50, 60, step})
+    last = {"loss", "validation_loss", "action_error"} if step != 53 else {"validation_loss", "action_error"}
+    assert all(both[0][-1][name] == both[1][-1][name] for name in last)  # a loss is a mean since the record before
+
+
+def test_a_run_goes_on_from_any_checkpoint_and_its_log_from_there(tmp_path: Path) -> None:
+    go(tmp_path / "whole", keep_checkpoints=0)
+    kept = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir())
+    assert kept == ["step_000000000020", "step_000000000040", "step_000000000060"]
+    log, model = logged(tmp_path / "whole"), checkpoint.load(tmp_path / "whole").model
+    go(tmp_path / "whole", resume=tmp_path / "whole" / "checkpoints" / kept[0], keep_checkpoints=0)
+    assert logged(tmp_path / "whole") == log
+    assert all(torch.equal(x, model[name]) for name, x in checkpoint.load(tmp_path / "whole").model.items())
+
+
+def test_a_finished_run_can_be_resumed_without_harm(tmp_path: Path) -> None:
+    first = go(tmp_path)
+    log = logged(tmp_path)
+    again = go(tmp_path, resume=tmp_path)
+    assert again.finished and again.checkpoint == first.checkpoint and logged(tmp_path) == log
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    go(tmp_path)
+    with pytest.raises(ValueError, match=r"the data have changed: there are \d+ windows .*; when the run began, \d+"):
+        clone(Dithering(), spec(), linear_data(3), ImitationConfig(steps=80), tmp_path, resume=tmp_path)
+    with pytest.raises(checkpoint.CheckpointError, match="does not fit"):
+        clone(Dithering(2, 2), spec(chunk=2), linear_data(), ImitationConfig(steps=80), tmp_path, resume=tmp_path)
+
+
+def run_on(directory: str) -> None:
+    """Start the run in a folder, or go on with it; slow enough to be killed."""
+    torch.set_num_threads(1)
+    found = checkpoint.latest(Path(directory))
+    go(Path(directory), resume=found, steps=400, log_interval=5, checkpoint_interval=10, keep_checkpoints=2)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """kill -9 some log lines after each start, and some milliseconds: mid-step, mid-log, mid-checkpoint."""
+    context, moments, seen = get_context("forkserver"), random.Random(0), set()
+    context.set_forkserver_preload(["tests.embodied.test_imitation", "torch.utils.tensorboard"])
+    log = tmp_path / "killed" / "metrics.jsonl"
+    for _ in range(10):
+        enough = (log.read_bytes().count(b"\n") if log.exists() else 0) + moments.randrange(8)
+        child = context.Process(target=run_on, args=(str(tmp_path / "killed"),))
+        child.start()
+        while child.is_alive() and (log.read_bytes().count(b"\n") if log.exists() else 0) < enough:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.04))
+        child.kill()
+        child.join()
+        newest = checkpoint.latest(tmp_path / "killed")
+        if newest is not None:
+            checkpoint.load(newest).training()  # complete and undamaged
+            seen.add(newest.name)
+    assert len(seen) > 3, "the kills came before anything was written"
+    run_on(str(tmp_path / "killed"))
+    run_on(str(tmp_path / "whole"))
+    assert same(tmp_path / "whole", tmp_path / "killed")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "killed")
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
 def test_what_cannot_be_cloned() -> None:
     with pytest.raises(ValueError, match="Linear has no imitation_loss"):
         Cloner(nn.Linear(2, 1), spec(), linear_data(), ImitationConfig(), CPU)
@@ -150,6 +286,7 @@ def test_what_cannot_be_cloned() -> None:
     ("settings", "message"),
     [
         ({"steps": 0}, "steps=0"),
+        ({"checkpoint_interval": 0}, "checkpoint_interval=0"),
         ({"final_learning_rate": 1.0}, r"final_learning_rate=1\.0: must lie in \[0, 0\.001\]"),
         ({"ema_decay": 1.5}, "ema_decay=1.5"),
         ({"normalization": "zscore"}, "normalization='zscore'.*valid: mean_std, minmax, none, quantiles"),

@@ -65,6 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "reinflow-one-step": {"kind": "reinflow", "flow": {"steps": 1}, "logprob_reduction": "sum"},
     "reinflow-two-times": {"kind": "reinflow", "process": "shortcut"},
     "flow-sde": {"kind": "flow_sde"},
+    "flow-sde-one-step": {"kind": "flow_sde", "random_steps": "one", "process": "shortcut"},
     "fpo": {"kind": "fpo", "samples": 3},
     "fpo-one-sample": {"kind": "fpo", "samples": 1, "logprob_reduction": "mean", "process": "mean_flow"},
     "residual": {"kind": "residual", "base_chunk": 4},

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from embodied import checkpoint as checkpoints
 from embodied.datasets import DatasetInfo, Episode, Episodes, GroupInfo, create_dataset
@@ -49,7 +51,9 @@ def test_what_a_pretraining_says_and_leaves(tmp_path: Path, dataset: Path, capsy
     assert f"embodied train task=hopper init={made}" in out
     last = json.loads(out.splitlines()[-1])
     assert last["step"] == 60 and last["run_dir"] == str(made) and "validation_loss" in last
-    assert (made / "pretrain.yaml").exists() and (made / "metrics.jsonl").exists()
+    stored = OmegaConf.load(made / "config.yaml")
+    assert (stored.seed, stored.dataset) == (3, str(dataset)) and "run_dir" not in stored and "resume" not in stored
+    assert (made / "metrics.jsonl").exists()
     assert json.loads((made / "provenance.json").read_text())["seed"] == 3
     found = checkpoints.load(made)
     assert found.config["policy"]["hidden"] == [16] and found.config["task"]["name"] == "hopper"
@@ -84,7 +88,8 @@ def test_mistakes(tmp_path: Path, dataset: Path) -> None:
     cases: list[tuple[list[str], str]] = [
         (["task=walker2d"], r"demonstrations of 'hopper' do not fit task 'walker2d': .*11 elements, the task's 17"),
         (["dataset=nowhere"], "nowhere does not exist. Known: lerobot"),
-        ([f"run_dir={tmp_path / 'full'}"], "is there and not empty"),
+        ([f"run_dir={tmp_path / 'full'}"], "is there and not an empty folder"),
+        ([f"resume={tmp_path / 'full'}"], "not a run folder"),
         (["padding=zero"], "padding='zero'"),
         (["stepz=3"], "did you mean 'steps'?"),
     ]
@@ -94,6 +99,45 @@ def test_mistakes(tmp_path: Path, dataset: Path) -> None:
         with pytest.raises(UserError, match=message):
             pretrain.main([*(a for a in base if a.partition("=")[0] not in keys), *argv])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, dataset: Path) -> None:
+    """Normalised actions, too: their constants are the run's own."""
+    flow = ("task=hopper", "policy=reinflow", "policy.mlp.hidden=[16]", "actions=minmax", f"dataset={dataset}")
+    often = ("steps=60", "log_interval=20", "checkpoint_interval=20", "keep_checkpoints=0", "num_threads=1")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for made in (whole, part):
+        assert pretrain.main([*flow, *often, f"run_dir={made}"]) == 0
+    for path in sorted((part / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(path)
+    with (part / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 55, "lo')  # torn by a kill
+    assert pretrain.main([f"resume={part}"]) == 0
+    a, b = (checkpoints.load(run) for run in (whole, part))
+    assert a.config == b.config and a.config["policy"]["action_scaling"]
+    assert all(torch.equal(a.model[name], b.model[name]) for name in a.model)
+    logs = ([json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()] for made in (whole, part))
+    steps = [[(record["step"], record["loss"]) for record in log] for log in logs]
+    assert steps[0] == steps[1]
+    assert len(json.loads((part / "provenance.json").read_text())["resumed"]) == 1
+
+
+def test_what_may_not_change_on_resuming(tmp_path: Path, dataset: Path) -> None:
+    made = run(tmp_path / "run", dataset)
+    with pytest.raises(UserError, match="the run is complete: 60 steps of 60"):
+        pretrain.main([f"resume={made}"])
+    with pytest.raises(UserError, match="a resumed run keeps its settings"):
+        pretrain.main([f"resume={made}", "steps=100"])
+    with pytest.raises(UserError, match=f"holds a run already. Continue it: embodied pretrain resume={made}"):
+        pretrain.main([*SMALL, f"dataset={dataset}", f"run_dir={made}"])
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, dataset: Path) -> None:
+    whole, killed = run(tmp_path / "whole", dataset), run(tmp_path / "killed", dataset)
+    shutil.rmtree(killed / "checkpoints")
+    assert pretrain.main([f"resume={killed}"]) == 0
+    a, b = (checkpoints.load(made).model for made in (whole, killed))
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_policy_with_a_memory_refuses(tmp_path: Path, dataset: Path) -> None:

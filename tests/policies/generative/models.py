@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 import policies
 from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec
+from policies.generative.denoisers import in_turn
+from policies.generative.process import denoise, predictor
 
 CHUNK = (2, 3)
 SPEC = TaskSpec(
@@ -44,6 +47,30 @@ def small(kind: str, spec: TaskSpec = SPEC, **more: Any) -> Any:
     return disturb(policies.make(SMALL | {"kind": kind} | more, spec)).double()
 
 
+class Told:
+    """A function of (x, t, cond) or (x, t, cond, r) as a denoiser: its embedding of the times is the times."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+
+    def embed_times(self, t: Tensor, r: Tensor | None = None) -> Tensor:
+        return torch.stack([t] if r is None else [t, r], -1)
+
+    def __call__(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        t, *r = (time if len(time) == 1 else in_turn(time, len(x))).unbind(-1)
+        return self.function(x, t, cond, *r)
+
+
+def sampled(process: Any, function: Callable[..., Tensor], noise: Tensor, cond: Tensor) -> list[Tensor]:
+    """The chain x_0 .. x_K of a denoiser that is a function."""
+    return denoise(process, predictor(process, Told(function), cond), noise)
+
+
+def at_time(network: Any, x: Tensor, t: float, cond: Tensor) -> Tensor:
+    """What a network says of x (B, H, A) at a time that all rows share."""
+    return network(x, network.embed_times(x.new_full((1,), t)), cond)
+
+
 class GaussianVelocity:
     """The exact velocity of the flow from N(0, 1) to N(mean, std^2) on straight ways, element by element.
 
@@ -57,6 +84,6 @@ class GaussianVelocity:
         variance = t**2 * self.std**2 + (1 - t) ** 2
         return (t * self.std**2 - (1 - t)) / variance
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         now = float(t.flatten()[0])
         return self.mean + self.slope(now) * (x - now * self.mean)

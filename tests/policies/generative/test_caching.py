@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from policies.generative.caching import CachedDenoiser, best_steps, bubbled, calibrate, measure_changes, missed
-from policies.generative.process import denoise
+from policies.generative.process import denoise, predictor
 
 from .models import observations, small
 
@@ -22,7 +22,7 @@ def policy_and_inputs(rows: int = 64):
 
 def act(policy, network, noise: Tensor, cond: Tensor) -> Tensor:
     with torch.no_grad():
-        return denoise(policy.process, network, noise, cond)[-1]
+        return denoise(policy.process, predictor(policy.process, network, cond), noise)[-1]
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3, 6])

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from policies.generative.diffusion import Diffusion, DiffusionConfig, alpha_bars, betas, coefficients
-from policies.generative.process import denoise, noise_count
+from policies.generative.process import noise_count
+
+from .models import Told, sampled
 
 PREDICTIONS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
 """Our name -> diffusers'."""
@@ -40,7 +42,7 @@ def test_schedules_equal_those_of_diffusers(schedule: str, steps: int) -> None:
     torch.testing.assert_close(torch.tensor(alpha_bars(schedule, steps)), theirs.alphas_cumprod, atol=1e-6, rtol=1e-4)
 
 
-def output(x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
+def output(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
     """Some network: large enough that the clean chunk is clipped in part."""
     return 0.6 * torch.sin(3 * x) + t.view(-1, 1, 1) + 0.1 * cond.view(-1, 1, 1)
 
@@ -54,7 +56,7 @@ def follow(process: Diffusion, theirs: Any, step: Any) -> None:
     for k, index in enumerate(theirs.timesteps.tolist()):
         said = output(x, x.new_full((1,), (index + 1) / total), cond)
         noise = torch.randn_like(x)
-        ours = process.mean(output, x, k, cond) + process.std[k] * noise
+        ours = process.mean(said, x, k) + process.std[k] * noise
         expected = step(theirs, said, index, x, noise)
         torch.testing.assert_close(ours, expected, atol=2e-5, rtol=1e-5)
         x = expected
@@ -102,7 +104,7 @@ def test_the_coefficients_of_a_step_by_hand() -> None:
 def test_the_last_step_leads_to_the_clean_chunk_without_noise() -> None:
     for eta in (0.0, 1.0):
         process = Diffusion(DiffusionConfig(train_steps=6, steps=3, eta=eta, prediction="x0"))
-        assert process.coefficients[-1] == (1.0, 0.0, 0.0)
+        assert (process.of_x0[-1], process.of_x[-1], process.std[-1]) == (1.0, 0.0, 0.0)
         assert noise_count(process) == (1 if eta == 0 else 3)
 
 
@@ -110,7 +112,7 @@ def test_a_network_that_knows_the_action_recovers_it() -> None:
     action = torch.rand(5, 2, 3, dtype=torch.float64) - 0.5
     process = Diffusion(DiffusionConfig(train_steps=10, prediction="x0"))
     noise = torch.randn(5, noise_count(process), 2, 3, dtype=torch.float64)
-    chain = denoise(process, lambda x, t, cond, r=None: action, noise, torch.zeros(5, 1))
+    chain = sampled(process, lambda x, t, cond: action, noise, torch.zeros(5, 1))
     assert len(chain) == 11
     assert torch.equal(chain[0], noise[:, 0])
     torch.testing.assert_close(chain[-1], action)
@@ -125,11 +127,11 @@ def test_the_loss_is_zero_for_the_right_answer_only(prediction: str) -> None:
     right = {"epsilon": noise, "x0": action, "v": left.sqrt() * noise - (1 - left).sqrt() * action}[prediction]
     seen: list[Tensor] = []
 
-    def network(x: Tensor, t: Tensor, cond: Tensor, r: Tensor | None = None) -> Tensor:
+    def function(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         seen.append(x)
         return right + offset
 
-    offset = 0.0
+    network, offset = Told(function), 0.0
     cond = torch.zeros(6, 1)
     assert process.matching_loss(network, action, cond, t, noise).abs().max() < 1e-20
     torch.testing.assert_close(seen[0], left.sqrt() * action + (1 - left).sqrt() * noise)

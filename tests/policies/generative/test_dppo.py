@@ -11,7 +11,7 @@ from torch.distributions import Normal
 import policies
 from policies.generative.dppo import clip_schedule, denoising_weights
 
-from .models import SMALL, SPEC, observations, small
+from .models import SMALL, SPEC, at_time, observations, small
 
 
 def test_the_schedules_by_hand() -> None:
@@ -33,7 +33,8 @@ def test_the_log_probabilities_are_those_of_each_step(reduction: str) -> None:
     assert decision.log_prob.shape == (5, 3) and len(chain) == 4
     now = policy.encoder(obs, torch.float64)
     for i in range(3):
-        mean = policy.process.mean(policy.network, chain[i], i + 1, now)
+        output = at_time(policy.network, chain[i], (3 - i) / 4, now)
+        mean = policy.process.mean(output, chain[i], i + 1)
         density = Normal(mean, max(policy.process.std[i + 1], 0.1)).log_prob(chain[i + 1])
         expected = density.sum((1, 2)) if reduction == "sum" else density.mean((1, 2))
         torch.testing.assert_close(decision.log_prob[:, i], expected)
@@ -47,7 +48,8 @@ def test_the_floors_hold_apart_for_drawing_and_judging() -> None:
     obs = {name: x.expand(4000, -1) for name, x in observations(1, torch.float64).items()}
     decision = policy.act(obs)
     last = decision.trace["chain"][:, -1]
-    error = decision.action - policy.process.mean(policy.network, last, 3, policy.condition(obs))
+    output = at_time(policy.network, last, 0.25, policy.condition(obs))
+    error = decision.action - policy.process.mean(output, last, 3)
     assert error.std().item() == pytest.approx(0.02, rel=0.05)
     assert error.abs().max() <= 0.06 + 1e-12
     torch.testing.assert_close(decision.log_prob[:, -1], Normal(0.0, 0.5).log_prob(error).sum((1, 2)))

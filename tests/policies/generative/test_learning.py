@@ -24,6 +24,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
     ),
     "reinflow": ({"kind": "reinflow", "min_noise": 0.2, "max_noise": 0.4, "logprob_reduction": "sum"}, {}, 0.85),
     "flow_sde": ({"kind": "flow_sde", "noise_level": 0.5, "logprob_reduction": "sum"}, {}, 0.85),
+    "flow_sde-one": (
+        {"kind": "flow_sde", "random_steps": "one", "noise_level": 0.5, "logprob_reduction": "sum"},
+        {},
+        0.85,
+    ),
     "fpo": ({"kind": "fpo"}, SLOW_LEARNER, 0.95),
     "residual": ({"kind": "residual", "base_chunk": 2, "scale": 1.0, "init_std": 0.5}, {}, 0.85),
 }

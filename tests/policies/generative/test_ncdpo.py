@@ -14,7 +14,7 @@ from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec
 from policies.generative.heads import GaussianHead, SoftmaxHead
 from policies.mlp import MLPPolicy
 
-from .models import SMALL, SPEC, observations, small
+from .models import SMALL, SPEC, at_time, observations, small
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ddpm-x0": {"diffusion": {"train_steps": 5, "prediction": "x0", "clip": None}},
@@ -60,7 +60,7 @@ def test_the_gradient_reaches_the_network_through_every_step() -> None:
     """Two steps of x' = x + w / 2 lead to z + w: with one step cut off, the derivative would be 1/2 instead of 1."""
     policy = small("ncdpo", process="flow", flow={"steps": 2}, init_std=1.0)
     weight = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    policy.network.forward = lambda x, t, cond, r=None: weight.expand_as(x)  # type: ignore[method-assign]
+    policy.network.forward = lambda x, time, cond: weight.expand_as(x)  # type: ignore[method-assign]
     cond, noise = policy.condition(observations(1)), torch.randn(1, 1, 2, 3, dtype=torch.float64)
     policy.chain(cond, noise)[-1].sum().backward()
     assert weight.grad is not None and weight.grad.item() == pytest.approx(6.0)
@@ -111,7 +111,8 @@ def test_the_initial_noise_is_scaled_and_the_rest_is_not() -> None:
     assert noise.shape == (4, 4, 2, 3)  # the start, and all of four steps but the last
     chain = policy.chain(policy.condition(obs), noise)
     torch.testing.assert_close(chain[0], 0.5 * noise[:, 0])
-    mean = policy.process.mean(policy.network, chain[0], 0, policy.condition(obs))
+    output = at_time(policy.network, chain[0], 1.0, policy.condition(obs))
+    mean = policy.process.mean(output, chain[0], 0)
     torch.testing.assert_close(chain[1], mean + policy.process.std[0] * noise[:, 1])
 
 

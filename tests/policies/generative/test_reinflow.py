@@ -8,7 +8,7 @@ from torch.distributions import Normal
 
 import policies
 
-from .models import SMALL, SPEC, disturb, observations, small
+from .models import SMALL, SPEC, at_time, disturb, observations, small
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -21,7 +21,7 @@ def test_the_likelihood_is_that_of_the_whole_chain(steps: int, reduction: str) -
     densities, entropies = [], []
     for k in range(steps):
         t = torch.full((1,), k / steps, dtype=torch.float64)
-        mean = (chain[k] + policy.network(chain[k], t, cond) / steps).clamp(-1, 1)
+        mean = (chain[k] + at_time(policy.network, chain[k], k / steps, cond) / steps).clamp(-1, 1)
         normal = Normal(mean, policy.noise(t, cond, 0.08, torch.tensor(0.16).double())[:, 0])
         densities.append(normal.log_prob(chain[k + 1]))
         entropies.append(normal.entropy())
@@ -69,8 +69,8 @@ def test_deterministic_decisions_follow_the_flow_without_noise() -> None:
     policy = small("reinflow", flow={"steps": 2})
     obs = observations(4, torch.float64)
     cond = policy.condition(obs)
-    half = policy.network(torch.zeros(4, 2, 3).double(), torch.zeros(1).double(), cond) / 2
-    expected = half + policy.network(half, torch.full((1,), 0.5).double(), cond) / 2
+    half = at_time(policy.network, torch.zeros(4, 2, 3).double(), 0.0, cond) / 2
+    expected = half + at_time(policy.network, half, 0.5, cond) / 2
     decision = policy.act(obs, deterministic=True)
     torch.testing.assert_close(decision.action, expected)
     judged = policy.evaluate_actions(obs, decision.action, decision.trace).log_prob
