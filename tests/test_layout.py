@@ -25,19 +25,8 @@ FORBIDDEN = ("torchvision", "timm", "lerobot")
 """No CPU build of torchvision exists beside a CPU build of torch, and the others need it."""
 OPTIONAL = (
     *("onnx", "onnxscript", "onnxruntime", "viser", "mjviser", "warp", "mujoco_warp", "stable_baselines3", "rsl_rl"),
-    *(
-        "tensordict",
-        "mani_skill",
-        "sapien",
-        "transformers",
-        "tokenizers",
-        "peft",
-        "diffusers",
-        "ray",
-        "wandb",
-        "pytest",
-    ),
-    *("matplotlib", "pyarrow", "h5py"),
+    *("tensordict", "mani_skill", "sapien", "transformers", "tokenizers", "peft", "diffusers", "ray", "wandb"),
+    *("pytest", "matplotlib", "pyarrow", "h5py"),
 )
 """Packages that only an extra brings."""
 
