@@ -23,6 +23,7 @@ KINDS = {
     "openvla": ("policies.openvla.policy", "OpenVLAPolicy", "OpenVLAConfig"),
     "pi0": ("policies.pi0.policy", "Pi0NoisePolicy", "Pi0NoiseConfig"),
     "pi0_sde": ("policies.pi0.policy", "Pi0SDEPolicy", "Pi0SDEConfig"),
+    "remote": ("policies.remote", "RemotePolicy", "RemoteConfig"),
     "residual": ("policies.generative.residual", "ResidualPolicy", "ResidualConfig"),
     "dsrl": ("policies.steering.dsrl", "DSRLPolicy", "DSRLConfig"),
     "expo": ("policies.steering.expo", "EXPOPolicy", "EXPOConfig"),

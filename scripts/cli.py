@@ -17,6 +17,7 @@ COMMANDS = {
     "play": "watch a trained policy: a video, a window, or in the browser",
     "export": "write a trained policy as an ONNX bundle for a robot",
     "verify": "check a bundle: hashes, golden vectors, parity with torch",
+    "serve": "answer for a policy over a websocket, as openpi's servers do",
     "report": "write a run's report, one HTML file",
     "convert": "write a dataset in another format",
     "bench": "compare methods by a fixed protocol, over seeds and with intervals",
@@ -44,6 +45,7 @@ FIRST = {
     "play": "checkpoint",
     "export": "checkpoint",
     "verify": "bundle",
+    "serve": "checkpoint",
     "report": "run_dir",
     "bench": "what",
 }

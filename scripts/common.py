@@ -95,11 +95,15 @@ def load_agent(checkpoint: str | Path, device: str | torch.device = "cpu") -> Ag
     """Rebuild a trained policy and its normaliser, in evaluation mode.
 
     Args:
-        checkpoint: see :func:`resolve_checkpoint`.
+        checkpoint: see :func:`resolve_checkpoint`; or the address of a policy server, see :mod:`scripts.remote`.
 
     Raises:
         UserError: no such checkpoint, or a broken one.
     """
+    from .remote import is_remote, remote_agent
+
+    if is_remote(str(checkpoint)):
+        return remote_agent(str(checkpoint))
     with user_errors():
         found = checkpoints.load(resolve_checkpoint(checkpoint))
         policy = policies.make(found.config["policy"], found.spec)
@@ -115,7 +119,11 @@ def load_agent(checkpoint: str | Path, device: str | torch.device = "cpu") -> Ag
 
 
 def read_config(checkpoint: str | Path) -> dict[str, Any]:
-    """The configuration of the run that a checkpoint comes from."""
+    """The configuration of the run that a checkpoint comes from, or of what a policy server acts in."""
+    from .remote import is_remote
+
+    if is_remote(str(checkpoint)):
+        return load_agent(checkpoint).config
     with user_errors():
         return checkpoints.load(resolve_checkpoint(checkpoint)).config
 

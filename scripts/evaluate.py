@@ -23,13 +23,15 @@ from embodied.types import TaskSpec
 
 from .common import Agent, load_agent, make_env, pick_device, read_config, resolve_checkpoint, run_folder
 from .config import UserError, compose, parse, plain, typed
+from .remote import is_remote
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """The settings of an evaluation.
 
-    checkpoint: a run folder, a checkpoint folder, or the name of a shipped one (embodied list).
+    checkpoint: a run folder, a checkpoint folder, the name of a shipped one (embodied list), or the address of a policy
+        server (ws://host:port, see docs/policy_server.md).
     episodes: how many; each world contributes its first ones.
     seed: of environment and policy; the same seed gives the same episodes.
     deterministic: take the most likely action; false draws actions as in training.
@@ -133,10 +135,10 @@ def check_fit(trained: TaskSpec, other: TaskSpec) -> None:
 
 
 def result_path(config: EvaluateConfig, agent: Agent, task: Mapping[str, Any], changed: bool) -> Path | None:
-    """Where the result goes; None for a shipped checkpoint, whose folder is not ours to write."""
+    """Where the result goes; None for a shipped checkpoint or a server, which have no folder of ours."""
     if config.out is not None:
         return Path(config.out)
-    run = run_folder(resolve_checkpoint(config.checkpoint))
+    run = None if is_remote(config.checkpoint) else run_folder(resolve_checkpoint(config.checkpoint))
     if run is None:
         return None
     suffix = f"_{task['name']}" if task["name"] != agent.spec.name else "_changed" if changed else ""

@@ -6,7 +6,8 @@ embodied export checkpoint=RUN out=BUNDLE force=true
 
 Chunks of actions, observation histories and drawn noise go into the bundle as the task and the policy have them. A
 policy that draws noise takes it as an input; the manifest says with which deviation, as `policy.inference_noise` does
-for evaluation: 0, or 1 for a policy trained with inference_noise=random. Policies that see images cannot be exported.
+for evaluation: 0, or 1 for a policy trained with inference_noise=random. Of a policy that sees and is told, the bundle
+takes a picture of bytes and an instruction's words; the manifest holds its tokenizer.
 """
 
 from __future__ import annotations
@@ -160,6 +161,10 @@ def describe(manifest: Manifest, out: Path) -> None:
 def extras(contract: Contract) -> str:
     """What the network takes beside one observation, in words."""
     model, found = contract.model, []
+    if contract.image is not None:
+        found.append(f"an image {'x'.join(map(str, contract.image.shape))}")
+    if contract.instruction is not None:
+        found.append(f"an instruction of up to {contract.instruction.max_words} words")
     if contract.decision.history > 1:
         found.append(f"the last {contract.decision.history} times")
     if model.noise is not None:

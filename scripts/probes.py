@@ -21,6 +21,7 @@ from .config import ROOT
 CORE = ("torch", "mujoco", "gymnasium", "hydra", "safetensors", "numpy", "scipy", "rich", "tensorboard", "av", "cv2")
 EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "serve": ("msgspec", "websockets"),
     "view": ("viser", "mjviser"),
     "gpu": ("warp", "mujoco_warp"),
     "baselines": ("stable_baselines3", "rsl_rl"),

@@ -22,6 +22,7 @@ from omegaconf import MISSING, DictConfig
 import policies
 from embodied import checkpoint as checkpoints
 from embodied import distributed
+from embodied.ppo import actor_and_critic
 from embodied.symmetry import MirrorImages
 from embodied.train import TrainConfig, TrainingStopped, TrainResult, check_groups, train
 
@@ -147,6 +148,7 @@ def run(config: DictConfig) -> TrainResult:
             learner = TrainConfig.from_mapping({k: v for k, v in settings.items() if k in LEARNER})
             MirrorImages.of(policy, env.spec.symmetry, learner.algo.symmetry)  # fails before a folder is made
             check_groups(env, learner.algo)
+            actor_and_critic(policy)  # there is something to learn
         begun = config.resume is not None and checkpoints.latest(Path(config.run_dir)) is not None
         init = None if config.init is None or begun else resolve_checkpoint(config.init)
         if init is not None:

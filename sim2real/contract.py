@@ -3,7 +3,7 @@
 Needs the standard library alone, so that the robot's side reads a contract by the same code that wrote it.
 
 Legend: n size of one observation; L observations of a history, oldest first; H actions of a chunk; A action size;
-D noise tensors of a decision; J joints. A control step is one command; a decision is H of them.
+D noise tensors of a decision; J joints; W word numbers. A control step is one command; a decision is H of them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import schema
+from . import perception, schema
+from .perception import Image, Instruction
 from .schema import SchemaError
 
 if TYPE_CHECKING:
     from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec
 
 POLICY_GROUP = "policy"
-IMAGE_GROUP = "image"
 BATCH = "batch"
 NORMAL = "normal"
 
@@ -138,8 +138,8 @@ class NoiseInfo:
 
 @dataclass(frozen=True)
 class Model:
-    """The ONNX file. Inputs: ``obs`` (batch, L, n), the noise, the memory; outputs: ``command`` and ``action``
-    (batch, H, A), the memory.
+    """The ONNX file. Inputs: ``obs`` (batch, L, n), the image, the words, the noise, the memory; outputs: ``command``
+    and ``action`` (batch, H, A), the memory.
     """
 
     file: str
@@ -152,7 +152,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Contract:
-    """The part of a manifest that says what the network means; its hash is also inside the ONNX file."""
+    """The part of a manifest that says what the network means; its hash is also inside the ONNX file.
+
+    image, instruction: what a decision is made on beside the measurements; None for a policy that takes none.
+    """
 
     task: Task
     decision: Decision
@@ -161,6 +164,8 @@ class Contract:
     robot: Robot | None
     command_ranges: dict[str, tuple[float, float]]
     model: Model
+    image: Image | None = None
+    instruction: Instruction | None = None
 
     @property
     def obs_size(self) -> int:
@@ -179,11 +184,14 @@ class Contract:
 
     def sha256(self) -> str:
         """Hash of the canonical JSON."""
-        return hashlib.sha256(schema.canonical(dataclasses.asdict(self))).hexdigest()
+        return hashlib.sha256(schema.canonical(schema.encode(self))).hexdigest()
 
 
-def contract_of(spec: TaskSpec, model: Model) -> Contract:
-    """The contract of a task's policy group and action. ValueError where the task cannot be exported yet."""
+def contract_of(spec: TaskSpec, model: Model, instruction: Instruction | None = None) -> Contract:
+    """The contract of a task's policy group, camera and action. ValueError where the task cannot be exported.
+
+    instruction: how the policy reads the task's instructions; None: it reads none.
+    """
     group = _policy_group(spec)
     chunk, history = spec.action.chunk, history_of(group)
     contract = Contract(
@@ -194,9 +202,11 @@ def contract_of(spec: TaskSpec, model: Model) -> Contract:
         robot=None if spec.robot is None else Robot(**dataclasses.asdict(spec.robot)),
         command_ranges=dict(spec.command),
         model=model,
+        image=perception.image_of(spec),
+        instruction=instruction,
     )
     # A trip through JSON: what cannot be written (NaN, an unknown type) is found here, not on the robot.
-    data = schema.parse(schema.canonical(dataclasses.asdict(contract)).decode())
+    data = schema.parse(schema.canonical(schema.encode(contract)).decode())
     contract = schema.decode(Contract, data, "contract")
     check_sizes(contract)
     return contract
@@ -210,8 +220,6 @@ def history_of(group: ObsGroup) -> int:
 def _policy_group(spec: TaskSpec) -> ObsGroup:
     if POLICY_GROUP not in spec.obs or not spec.obs[POLICY_GROUP].terms:
         raise ValueError(f"task {spec.name!r} has no observation group {POLICY_GROUP!r} with named terms to export")
-    if IMAGE_GROUP in spec.obs:
-        raise ValueError(f"task {spec.name!r} observes images; only policies of named terms can be exported")
     return spec.obs[POLICY_GROUP]
 
 
@@ -246,6 +254,7 @@ def check_sizes(contract: Contract) -> None:
         require(ordered, "action.command_low exceeds action.command_high")
     _check_terms(contract.observation)
     _check_decision(contract.decision, contract.task.control_dt)
+    perception.check(contract.image, contract.instruction)
     _check_model(contract)
     if contract.robot is not None:
         _check_robot(contract.robot)
@@ -276,24 +285,32 @@ def _check_decision(decision: Decision, control_dt: float) -> None:
 
 def _check_model(contract: Contract) -> None:
     model, noise = contract.model, contract.model.noise
-    names = ["obs", *([noise.input] if noise else []), *(state.input for state in model.memory)]
+    image, told = contract.image, contract.instruction
+    drawn = [part.input for part in (image, told, noise) if part is not None]
+    names = ["obs", *drawn, *(state.input for state in model.memory)]
     require([tensor.name for tensor in model.inputs] == names, f"model.inputs must be {', '.join(names)}")
+    given = dict(zip(names, model.inputs, strict=True))
     names = ["command", "action", *(state.output for state in model.memory)]
     require([tensor.name for tensor in model.outputs] == names, f"model.outputs must be {', '.join(names)}")
-    _shape("the observation", contract.obs_shape, model.inputs[0])
+    _shape("the observation", contract.obs_shape, given["obs"])
+    if image is not None:
+        _shape("the image", image.shape, given[image.input], image.dtype)
+    if told is not None:
+        _shape("the instruction", (told.max_words,), given[told.input], "int64")
     for tensor in model.outputs[:2]:
         _shape("the decision", contract.action_shape, tensor)
     if noise is not None:
-        _shape("the noise", noise.shape, model.inputs[1])
+        _shape("the noise", noise.shape, given[noise.input])
         fits = noise.shape[0] >= 1 and noise.shape[-1] == len(contract.action.names)
         require(fits, f"model.noise.shape: {noise.shape} for {len(contract.action.names)} actions")
         require(noise.law == NORMAL, f"model.noise.law: {noise.law!r} is not known; valid: {NORMAL}")
         require(noise.scale >= 0, f"model.noise.scale must not be negative, got {noise.scale}")
 
 
-def _shape(what: str, shape: tuple[int, ...], tensor: TensorInfo) -> None:
+def _shape(what: str, shape: tuple[int, ...], tensor: TensorInfo, dtype: str = "float32") -> None:
     expected = (BATCH, *shape)
     require(tensor.shape == expected, f"model: {tensor.name} has shape {tensor.shape}, {what} {expected}")
+    require(tensor.dtype == dtype, f"model: {tensor.name} is {tensor.dtype}, {what} {dtype}")
 
 
 def _check_robot(robot: Robot) -> None:

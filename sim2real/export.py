@@ -28,12 +28,15 @@ from .inference import CONTRACT_KEY, FORMAT_KEY, OnnxPolicy
 from .recording import Recording
 from .rollout import Normalizer
 from .schema import SchemaError
+from .ties import lead, ties
 from .verify import verify_bundle
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 64
 TOLERANCE = 1e-5  # of a command, in its unit, or in policy units where these are smaller
 LOOSEST = 1e-3  # the largest tolerance that a policy's own rounding may ask for
+CLEAR = 1e-3  # nats by which every token of a golden decision leads the next best, so that no machine rounds it away
+CANDIDATES = 512
 
 
 class ExportError(RuntimeError):
@@ -97,7 +100,10 @@ def check_target(out: Path, force: bool) -> None:
 def to_onnx(deployed: DeployedPolicy) -> bytes:
     """One self-contained ONNX file with a free batch axis; the same weights give the same bytes."""
     model = deployed.contract.model
-    example = tuple(torch.zeros(2, *tensor.shape[1:]) for tensor in model.inputs)  # type: ignore[arg-type]
+    example = tuple(
+        torch.zeros(2, *tensor.shape[1:], dtype=getattr(torch, tensor.dtype))  # type: ignore[arg-type]
+        for tensor in model.inputs
+    )
     batch = torch.export.Dim("batch", min=1)
     others = tuple({0: batch} for _ in example[1:])
     try:
@@ -148,29 +154,45 @@ def find_tolerance(deployed: DeployedPolicy, recording: Recording) -> float:
 def measure_parity(
     deployed: DeployedPolicy, network: OnnxPolicy, recording: Recording, tolerance: float = TOLERANCE
 ) -> m.Parity:
-    """The largest differences between torch and onnxruntime along a recording."""
+    """The largest differences between torch and onnxruntime along a recording, ties aside."""
     expected = deployed.replay(recording)
     found = network.replay(recording)
-    command, action = (float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
-    return m.Parity(recording.count, command, action, tolerance)
+    tied = ties(deployed, recording, expected[1], found[1], tolerance)
+    command, action = (float(np.abs(a - b)[~tied].max()) for a, b in zip(expected, found, strict=True))
+    return m.Parity(recording.count, command, action, tolerance, int(tied.sum()))
 
 
 def _write_golden(folder: Path, deployed: DeployedPolicy, recording: Recording, tolerance: float) -> m.Golden:
     """64 decisions: sequences of 16 for a policy with memory."""
-    steps = min(16, len(recording.obs))
-    golden = recording.first(steps).spread(max(1, GOLDEN_COUNT // steps))
+    golden = _clear(deployed, recording) if deployed.tokens else _sequences(recording)
     command, action = deployed.replay(golden)
     arrays: dict[str, Any] = {"obs": golden.obs, "start": golden.start, "command": command, "action": action}
-    np.savez(folder / GOLDEN_FILE, **arrays | ({} if golden.noise is None else {"noise": golden.noise}))
-    rows = golden.start.shape[1]
+    np.savez_compressed(folder / GOLDEN_FILE, **arrays | golden.optional())
+    steps, rows = golden.start.shape
     return m.Golden(GOLDEN_FILE, steps, rows, tolerance)
+
+
+def _sequences(recording: Recording) -> Recording:
+    steps = min(16, len(recording.obs))
+    return recording.first(steps).spread(max(1, GOLDEN_COUNT // steps))
+
+
+def _clear(deployed: DeployedPolicy, recording: Recording) -> Recording:
+    """Decisions of tokens that rounding does not turn."""
+    candidates = recording.flat().spread(CANDIDATES)
+    clear = np.flatnonzero(lead(deployed, candidates) > CLEAR)
+    if not len(clear):
+        raise ExportError("in every decision two tokens are equally likely: this token head was never trained")
+    return candidates.take(clear).spread(GOLDEN_COUNT)
 
 
 def _write_manifest(
     folder: Path, contract: Contract, golden: m.Golden, parity: m.Parity, provenance: dict[str, Any]
 ) -> m.Manifest:
     files = {name: m.file_info(folder / name) for name in (MODEL_FILE, GOLDEN_FILE)}
-    manifest = m.Manifest(m.FORMAT, m.FORMAT_VERSION, contract, m.CONVENTIONS, golden, parity, provenance, files)
+    manifest = m.Manifest(
+        m.FORMAT, m.FORMAT_VERSION, contract, m.CONVENTIONS, golden, parity, provenance, files, sha256=""
+    )
     manifest.sealed().write(folder)
     return m.Manifest.read(folder)
 

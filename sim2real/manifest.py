@@ -20,14 +20,19 @@ from .contract import Contract, check_sizes, require
 from .schema import SchemaError
 
 FORMAT = "embodied-bundle"
-FORMAT_VERSION = 2
-"""1 knew one action a decision, no history and no noise. Such a bundle is refused: its checkpoint exports again."""
+FORMAT_VERSION = 3
+READABLE = (2, 3)
+"""3 added the image and the instruction; a bundle without them means what it meant in 2. 1 knew one action a decision,
+no history and no noise. Such a bundle is refused: its checkpoint exports again."""
 FILE = "manifest.json"
 
 CONVENTIONS = {
     "observation": "obs[start:start + size] = scale * raw, raw in the term's unit and frame; no noise is added",
     "history": "model input obs: the observations of the last control steps, oldest first, one for each control_dt, "
     "also while a chunk is executed; at the start of an episode every one of them is the first observation",
+    "image": "model input image: the camera's picture at the decision, (h, w, 3) bytes as `image` says, not scaled",
+    "instruction": "model input words: the text lower-cased if `lower`, every match of `pattern` a word; a word at "
+    "place i of `words` is buckets + 1 + i, another 1 + CRC-32 of its UTF-8 modulo buckets; zeros fill up to max_words",
     "normaliser": "inside the model: give it obs as above, not standardised",
     "command": "clip(offset + scale * clip(action, low, high), command_low, command_high), in the action's unit",
     "action": "clip(policy output, low, high): what the next observation's previous-action term holds",
@@ -47,7 +52,8 @@ class Golden:
     """Recorded inputs and outputs: ``steps`` x ``rows`` decisions; outputs agree within ``tolerance``.
 
     The file holds obs (steps, rows, L, n), start (steps, rows) bool, command and action (steps, rows, H, A), and noise
-    (steps, rows, D, H, A) where the network takes some.
+    (steps, rows, D, H, A), image (steps, rows, h, w, 3) uint8 and instruction (steps, rows, length) uint8, UTF-8 filled
+    up with zeros, where the network takes some.
     """
 
     file: str
@@ -61,12 +67,15 @@ class Parity:
     """Evidence of the export: the largest difference between torch and onnxruntime over so many decisions.
 
     observations: one of each decision; with it the L - 1 before it, where it is made on a history.
+    ties: decisions of a policy of tokens that differ because two tokens are equally likely to within rounding; the
+        differences are those of the others.
     """
 
     observations: int
     max_abs_command: float
     max_abs_action: float
     tolerance: float
+    ties: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Manifest:
     parity: Parity
     provenance: dict[str, Any]
     files: dict[str, FileInfo]
-    sha256: str = ""
+    sha256: str
 
     def sealed(self) -> Manifest:
         """The same with its own hash filled in."""
@@ -97,13 +106,13 @@ class Manifest:
 
     def own_sha256(self) -> str:
         """Hash of the canonical JSON of everything but the hash."""
-        data = dataclasses.asdict(self)
+        data = schema.encode(self)
         del data["sha256"]
         return hashlib.sha256(schema.canonical(data)).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``."""
-        (folder / FILE).write_text(schema.pretty(dataclasses.asdict(self)) + "\n", encoding="utf-8")
+        (folder / FILE).write_text(schema.pretty(schema.encode(self)) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -157,6 +166,7 @@ def _check_format(data: Any) -> None:
     require(found.get("format") == FORMAT, f"{FILE}: format is {found.get('format')!r}, expected {FORMAT!r}")
     version = found.get("format_version")
     require(
-        version == FORMAT_VERSION,
-        f"{FILE}: format version {version!r}; this program reads {FORMAT_VERSION}: export the checkpoint again",
+        version in READABLE,
+        f"{FILE}: format version {version!r}; this program reads {' and '.join(map(str, READABLE))}: "
+        "export the checkpoint again",
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from embodied.types import Obs, Policy, VecEnv
 
 from .contract import POLICY_GROUP
+from .perception import IMAGE_GROUP, INSTRUCTION_GROUP
 from .recording import Recording
 
 Normalizer = Callable[[Obs], Obs]
@@ -20,20 +21,23 @@ Normalizer = Callable[[Obs], Obs]
 def record(env: VecEnv, policy: Policy, normalizer: Normalizer, steps: int, seed: int = 0) -> Recording:
     """Let the policy make ``steps`` decisions from a reset and keep what it saw. It draws them, so as to see more.
 
-    The task's group ``policy`` is (B, n), or (B, L, n) with a history.
+    The task's group ``policy`` is (B, n), or (B, L, n) with a history. Images and instructions are kept, too.
     """
     obs, memory = env.reset(seed), policy.initial_memory(env.num_rows)
     start = torch.ones(env.num_rows, dtype=torch.bool, device=env.device)
     seen, starts = [], []
+    others: dict[str, list[np.ndarray]] = {name: [] for name in (IMAGE_GROUP, INSTRUCTION_GROUP) if name in obs}
     for _ in range(steps):
         group = obs[POLICY_GROUP].float().cpu().numpy()
         seen.append(group.reshape(len(group), -1, group.shape[-1]).copy())
         starts.append(start.cpu().numpy().copy())
+        for name, kept in others.items():
+            kept.append(obs[name].cpu().numpy().copy())
         decision = policy.act(normalizer(obs), memory)
         result = env.step(decision.action)
         obs, start = result.obs, result.done
         memory = forget(policy, decision.memory, start)
-    return Recording(np.stack(seen), np.stack(starts))
+    return Recording(np.stack(seen), np.stack(starts), **{name: np.stack(kept) for name, kept in others.items()})
 
 
 def forget(policy: Policy, memory: dict[str, Tensor], ended: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 This is the inner loop alone. It refuses bad input and bad output; what a robot does then, and everything else that
 keeps it safe (limits of rate and torque, watchdogs, a safe stop), belongs around it.
 
-Legend: n size of one observation; L observations of a history; H actions of a chunk; A action size; D noise tensors.
+Legend: n size of one observation; L observations of a history; H actions of a chunk; A action size; D noise tensors;
+h, w pixels.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from . import manifest as m
 from .contract import Contract, Term
 from .inference import FloatArray, OnnxPolicy
+from .perception import word_numbers
 
 Array = NDArray[np.float64]
 
@@ -58,6 +60,7 @@ class PolicyRuntime:
 
     A step takes what was measured and returns one command. Where the policy makes chunks of actions, the network is
     asked when the last chunk is used up; where it decides on a history, the measurements of the steps between count.
+    A policy that sees and is told looks and listens when it decides: :attr:`deciding` says whether the next step does.
     The terms ``last_action`` and ``gait_clock`` are computed here unless they are given; ``inputs`` names the others.
 
     noise: (1, D, H, A), what the next decision is made with; None for a network that takes none.
@@ -103,17 +106,25 @@ class PolicyRuntime:
         self._history: FloatArray | None = None
         self._pending: list[tuple[Array, Array]] = []
 
-    def step(self, terms: Mapping[str, Any]) -> Command:
+    @property
+    def deciding(self) -> bool:
+        """The next step asks the network; until then image and instruction are not looked at."""
+        return not self._pending
+
+    def step(
+        self, terms: Mapping[str, Any], image: NDArray[np.uint8] | None = None, instruction: str | None = None
+    ) -> Command:
         """Take the measurements of one control step; decide, or go on with what was decided.
 
         Args:
             terms: name -> (size,) values in the unit and frame of the manifest, not scaled.
+            image: (h, w, 3) uint8 in RGB, where the policy sees.  instruction: where it is told.
         Raises:
-            RuntimeFault: a term is missing, unknown, of another size or not finite, or the network's output is not
-                finite. The runtime is then as it was before the call.
+            RuntimeFault: a term is missing, unknown, of another size or not finite, image or instruction are not what
+                the policy takes, or the network's output is not finite. The runtime is then as it was before the call.
         """
         history = self._with(self.observation(terms))
-        (target, action), *self._pending = self._pending or self._decide(history)
+        (target, action), *self._pending = self._pending or self._decide(history, image, instruction)
         self._history, self.last_action = history, action
         self._advance_clock(terms)
         return Command(self.contract.action.names, target, action, *self._gains)
@@ -124,15 +135,32 @@ class PolicyRuntime:
             return np.repeat(obs[None], self.contract.decision.history, axis=0)
         return np.concatenate([self._history[1:], obs[None]])
 
-    def _decide(self, history: FloatArray) -> list[tuple[Array, Array]]:
+    def _decide(
+        self, history: FloatArray, image: NDArray[np.uint8] | None, instruction: str | None
+    ) -> list[tuple[Array, Array]]:
         """Target and action, (A,) each, of every control step until the next decision."""
-        target, action, memory = self._network(history[None], self._memory, self.noise)
+        senses = self._senses(image, instruction)
+        target, action, memory = self._network(history[None], self._memory, self.noise, **senses)
         if not (np.isfinite(target).all() and np.isfinite(action).all()):
             raise RuntimeFault("the network's output is not finite")
         # Drawn ahead, so that a step which fails leaves the generator as it was.
         self._memory, self.noise = memory, self._network.draw_noise(1, self._generator)
         steps = zip(target[0].astype(np.float64), action[0].astype(np.float64), strict=True)
         return list(steps)[: self.contract.decision.execute]
+
+    def _senses(self, image: Any, instruction: str | None) -> dict[str, NDArray[Any]]:
+        """Image (1, h, w, 3) and words (1, W) of a decision, where the policy takes them."""
+        found: dict[str, NDArray[Any]] = {}
+        if (camera := self.contract.image) is not None:
+            found["image"] = _picture(image, camera.shape)
+        if (told := self.contract.instruction) is not None:
+            if not isinstance(instruction, str):
+                raise RuntimeFault("this policy takes an instruction: step(terms, instruction='...')")
+            try:
+                found["words"] = np.array([word_numbers(told, instruction)], np.int64)
+            except ValueError as error:
+                raise RuntimeFault(str(error)) from None
+        return found
 
     def observation(self, terms: Mapping[str, Any]) -> FloatArray:
         """One observation (n,) float32 from named terms, as :meth:`step` makes it."""
@@ -214,6 +242,14 @@ def _checked(given: Any, term: Term) -> Array:
         bad = [term.names[i] if term.names else str(i) for i in np.flatnonzero(~np.isfinite(value))]
         raise RuntimeFault(f"observation term {term.name!r} is not finite at {', '.join(bad)}")
     return value
+
+
+def _picture(image: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(1, h, w, 3) from (h, w, 3), if these are the bytes that the policy takes."""
+    if not isinstance(image, np.ndarray) or image.shape != shape or image.dtype != np.uint8:
+        found = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise RuntimeFault(f"this policy takes an image {shape} uint8 in RGB, got {found}")
+    return np.ascontiguousarray(image[None])
 
 
 def _gains(contract: Contract) -> tuple[Array | None, Array | None, NDArray[np.int64] | None]:

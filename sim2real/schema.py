@@ -26,7 +26,7 @@ def parse(text: str) -> Any:
 
 
 def decode(kind: type[T], data: Any, path: str) -> T:
-    """``data`` as a dataclass ``kind``: every field present, none unknown, each of its annotated type.
+    """``data`` as a dataclass ``kind``: every field without a default present, none unknown, each of its type.
 
     path: where ``data`` comes from, for the messages, e.g. ``manifest``.
     """
@@ -38,10 +38,22 @@ def decode(kind: type[T], data: Any, path: str) -> T:
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
             raise SchemaError(f"{path}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    missing = [name for name in names if name not in data]
+    missing = [f.name for f in dataclasses.fields(kind) if f.name not in data and f.default is dataclasses.MISSING]  # type: ignore[arg-type]
     if missing:
         raise SchemaError(f"{path}: missing key {', '.join(map(repr, missing))}")
-    return kind(**{name: _value(hints[name], data[name], f"{path}.{name}") for name in names})
+    return kind(**{name: _value(hints[name], data[name], f"{path}.{name}") for name in names if name in data})
+
+
+def encode(item: Any) -> Any:
+    """The inverse of :func:`decode`. Fields that hold their default are left out, so that a document which was written
+    before they were thought of keeps its hash.
+    """
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        fields = ((field, getattr(item, field.name)) for field in dataclasses.fields(item))
+        return {field.name: encode(value) for field, value in fields if value != field.default}
+    if isinstance(item, dict):
+        return {key: encode(value) for key, value in item.items()}
+    return [encode(value) for value in item] if isinstance(item, list | tuple) else item
 
 
 def canonical(data: Any) -> bytes:

@@ -26,7 +26,7 @@ FORBIDDEN = ("torchvision", "timm", "lerobot")
 OPTIONAL = (
     *("onnx", "onnxscript", "onnxruntime", "viser", "mjviser", "warp", "mujoco_warp", "stable_baselines3", "rsl_rl"),
     *("tensordict", "mani_skill", "sapien", "transformers", "tokenizers", "peft", "diffusers", "ray", "wandb"),
-    *("pytest", "matplotlib", "pyarrow", "h5py"),
+    *("pytest", "matplotlib", "pyarrow", "h5py", "msgspec", "websockets"),
 )
 """Packages that only an extra brings."""
 

@@ -160,6 +160,13 @@ class CompactVLAPolicy(nn.Module):
         token, logits = self.head.decide(self.trunk, context, likelihood.best_token)
         return self.bins.action(token, logits.dtype)
 
+    def token_logits(self, obs: Obs, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, H, A, N) and tokens (B, H, A) of actions (B, H, A). Of an autoregressive head, the logits of an
+        element given the action's tokens before it: another program's decision is judged by its own.
+        """
+        token = self.bins.token(action)
+        return self.head.logits(self.trunk, self.trunk.encode(obs), token), token
+
     # What learns ------------------------------------------------------------------------------------------------
 
     def actor_parameters(self) -> Iterator[nn.Parameter]:

@@ -1,6 +1,6 @@
 """Who plays in `embodied bench vla`: a source on the command line becomes something that decides.
 
-A further kind (a policy server, say) is one function in PLAYERS and one line in :func:`kind_of`.
+A further kind is one function in PLAYERS and one line in :func:`kind_of`.
 Legend: B rows; L observations of a history; n size of one; H action chunk; A action size.
 """
 
@@ -21,6 +21,8 @@ from embodied.types import Decision, Obs, Policy, TaskSpec
 
 from ..common import load_agent, read_config, resolve_checkpoint, user_errors
 from ..config import UserError
+from ..remote import digest as remote_digest
+from ..remote import is_remote, remote_agent
 
 TASK = "put_on_plate"
 TABLETOP = "tabletop"
@@ -49,7 +51,7 @@ class Player:
 
 
 def make_player(source: str) -> Player:
-    """The player that a run folder, a checkpoint, a shipped name or a bundle means.
+    """The player that a run folder, a checkpoint, a shipped name, a bundle or the address of a policy server means.
 
     Raises:
         UserError: there is none, or it was made for another kind of task.
@@ -59,6 +61,8 @@ def make_player(source: str) -> Player:
 
 def kind_of(source: str) -> str:
     """Which of PLAYERS a source is."""
+    if is_remote(source):
+        return "remote"
     return "bundle" if (Path(source) / MANIFEST).is_file() else "checkpoint"
 
 
@@ -68,6 +72,8 @@ def fixed(source: str) -> tuple[str, str]:
     Raises:
         UserError: there is none, or it was trained on another kind of task.
     """
+    if kind_of(source) == "remote":
+        return source, remote_digest(source)
     if kind_of(source) == "bundle":
         folder = Path(source).resolve()
         return str(folder), _digest(folder / MANIFEST)
@@ -105,15 +111,22 @@ def _bundle(source: str) -> Player:
         network = OnnxPolicy(Path(source) / contract.model.file, contract)
         network.check_signature()
     chunk, history = contract.decision.chunk, contract.decision.history
-    task = envs.load_task_config(TASK) | {"chunk": chunk, "history": history, "image_size": 0}
+    size = 0 if contract.image is None else contract.image.shape[0]
+    task = envs.load_task_config(TASK) | {"chunk": chunk, "history": history, "image_size": size}
     return Player(BundlePolicy(network), None, task, None)  # type: ignore[arg-type]
 
 
-PLAYERS: Mapping[str, Callable[[str], Player]] = {"checkpoint": _checkpoint, "bundle": _bundle}
+def _remote(source: str) -> Player:
+    agent = remote_agent(source)
+    check_task(source, agent.config["task"])
+    return Player(agent.policy, None, agent.config["task"], agent.spec)
+
+
+PLAYERS: Mapping[str, Callable[[str], Player]] = {"checkpoint": _checkpoint, "bundle": _bundle, "remote": _remote}
 
 
 class BundlePolicy:
-    """A bundle's network as a policy that decides and does nothing else. It takes the group ``policy`` alone.
+    """A bundle's network as a policy that decides and does nothing else, from what its contract says it takes.
 
     network: a :class:`sim2real.inference.OnnxPolicy`, whose noise, if it takes any, is drawn from the seed 0.
     """
@@ -134,7 +147,9 @@ class BundlePolicy:
         rows = len(obs["policy"])
         measured = obs["policy"].reshape(rows, *self.network.contract.obs_shape).float().contiguous()
         held = {name: x.contiguous().numpy() for name, x in (memory or {}).items()}
-        noise = self.network.draw_noise(rows, self._generator)
-        _, action, after = self.network(measured.numpy(), held, noise)
+        noise, contract = self.network.draw_noise(rows, self._generator), self.network.contract
+        image = None if contract.image is None else obs["image"].contiguous().numpy()
+        words = None if contract.instruction is None else self.network.words(obs["instruction"].numpy())
+        _, action, after = self.network(measured.numpy(), held, noise, image, words)
         left = {name: torch.from_numpy(x) for name, x in after.items()}
         return Decision(torch.from_numpy(action), torch.zeros(rows, 1), torch.zeros(rows), memory=left)

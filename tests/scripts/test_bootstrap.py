@@ -160,7 +160,9 @@ def test_the_wrong_build_is_an_error(found: str, wanted: str, tmp_path: Path) ->
 
 
 def test_cuda_packages_on_a_cpu_machine_are_an_error(tmp_path: Path) -> None:
-    fake_torch(tmp_path, "cpu", packages="nvidia-cublas nvidia-nccl-cu13")
+    fake_torch(tmp_path, "cpu", packages="nvidia-ml-py")
+    bootstrap.assert_build(tmp_path, "cpu")
+    fake_torch(tmp_path, "cpu", packages="nvidia-cublas nvidia-ml-py nvidia-nccl-cu13")
     with pytest.raises(SetupError, match="nvidia-cublas, nvidia-nccl-cu13"):
         bootstrap.assert_build(tmp_path, "cpu")
 

@@ -50,7 +50,7 @@ def test_groups_are_chosen_and_their_keys_changed() -> None:
         (
             "policy=lstm",
             "unknown policy 'lstm'; known policy choices: compact_vla, compact_vla_flow, dppo, flow_sde, fpo, gru, "
-            "mlp, ncdpo, openvla, openvla_oft, pi0, pi0_sde, reinflow, residual",
+            "mlp, ncdpo, openvla, openvla_oft, pi0, pi0_sde, reinflow, remote, residual",
         ),
         ("task=null", "task is chosen by name"),
         ("~task", "task cannot be left out"),

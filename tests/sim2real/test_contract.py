@@ -126,7 +126,10 @@ def test_an_unbounded_action_has_no_limits():
             r"obs has shape \('batch', 1, 9\), the observation \('batch', 1, 8\)",
         ),
         ({"obs": {"policy": ObsGroup.of(ObsTerm("x", 9, parameters={"f": float("nan")}))}}, "not JSON compliant"),
-        ({"obs": {"policy": make_spec().obs["policy"], "image": ObsGroup(shape=(8, 8, 3))}}, "observes images"),
+        (
+            {"obs": {"policy": make_spec().obs["policy"], "image": ObsGroup(shape=(8, 8, 3))}},
+            "observes images .* float32",
+        ),
         ({"action": ActionSpec(("a", "b"), offset=(1.0,))}, r"action\.offset: 1 entries for 2 names"),
         ({"action": ActionSpec(("hip", "ankle"), kind="joint_position")}, r"\['ankle'\] are no joints of twin"),
         ({"robot": dataclasses.replace(ROBOT, kp=(1.0,))}, r"robot\.kp: 1 entries for 2 joint_names"),

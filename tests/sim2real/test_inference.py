@@ -47,7 +47,7 @@ def test_a_network_without_noise_draws_none(mlp_bundle: Path):
 
 def test_an_observation_of_another_form_is_refused(mlp_bundle: Path):
     network = _load(mlp_bundle)
-    with pytest.raises(ValueError, match=r"observation \(1, 1, 8\) float32; expected \(B, 1, 9\)"):
+    with pytest.raises(ValueError, match=r"obs \(1, 1, 8\) float32; expected \(B, 1, 9\)"):
         network(np.zeros((1, 1, 8), np.float32), {})
     with pytest.raises(ValueError, match="float64"):
         network(np.zeros((1, 1, 9)), {})  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from sim2real import manifest as m
 from sim2real.contract import contract_of
-from sim2real.schema import SchemaError
+from sim2real.schema import SchemaError, canonical
+from sim2real.verify import verify_bundle
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -41,7 +43,10 @@ def test_a_manifest_reads_back_with_every_digit(mlp_bundle: Path, mlp_agent: Any
         (lambda d: d["contract"]["observation"].pop(1), "starts at 4, the term before ends at 2"),
         (lambda d: d["contract"]["observation"].pop(), "obs has shape .*, the observation .*7"),
         (lambda d: d["contract"]["robot"]["kp"].append(1.0), r"robot\.kp: 3 entries"),
-        (lambda d: d.update(format_version=1), "format version 1; this program reads 2: export the checkpoint again"),
+        (
+            lambda d: d.update(format_version=1),
+            "format version 1; this program reads 2 and 3: export the checkpoint again",
+        ),
         (lambda d: d.update(format="zip"), "format is 'zip'"),
     ],
 )
@@ -50,6 +55,22 @@ def test_a_manifest_of_another_form_is_refused(mlp_bundle: Path, copy_of: Any, c
     edit(bundle, change)
     with pytest.raises(SchemaError, match=message):
         m.Manifest.read(bundle)
+
+
+def test_a_bundle_of_format_2_is_read_with_its_old_hashes(mlp_bundle: Path, copy_of: Any):
+    """As format 2 hashed: all fields it had, none that came later."""
+    bundle = copy_of(mlp_bundle)
+    data = json.loads((bundle / m.FILE).read_text())
+    del data["sha256"]
+    data["format_version"] = 2
+    assert not {"image", "instruction"} & set(data["contract"]) and "ties" not in data["parity"]
+    sealed = {**data, "sha256": hashlib.sha256(canonical(data)).hexdigest()}
+    (bundle / m.FILE).write_text(json.dumps(sealed))
+    manifest = m.Manifest.read(bundle)
+    assert m.check_seal(manifest) == sealed["sha256"]
+    assert manifest.contract.sha256() == hashlib.sha256(canonical(data["contract"])).hexdigest()
+    assert (manifest.contract.image, manifest.contract.instruction, manifest.parity.ties) == (None, None, 0)
+    assert verify_bundle(bundle).passed
 
 
 def test_no_manifest(tmp_path: Path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,19 @@ def test_noise_goes_with_its_decisions():
         np.testing.assert_array_equal(view.noise, part)
 
 
+def test_images_and_instructions_go_with_their_decisions():
+    recording = _recording(3, 4)
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1, 1, 1)
+    told = image.reshape(3, 4, 1)
+    recording = dataclasses.replace(recording, image=image, instruction=told)
+    views = recording.flat(), recording.take(np.array([3, 0])), recording.rows(1), recording.first(1), recording.fresh()
+    expected = image.reshape(1, 12, 1, 1, 1), image[:, [3, 0]], image[:, 1:2], image[:1], image
+    for view, part in zip(views, expected, strict=True):
+        np.testing.assert_array_equal(view.image, part)
+        np.testing.assert_array_equal(view.instruction, part.reshape(*part.shape[:2], 1))
+    assert recording.fresh().start.all() and set(recording.optional()) == {"image", "instruction"}
+
+
 def test_what_is_no_recording():
     good = _recording(2, 2)
     with pytest.raises(ValueError, match="step 0 must be a start"):
@@ -48,3 +63,5 @@ def test_what_is_no_recording():
         Recording(np.full((1, 1, 1, 1), np.nan, np.float32), np.ones((1, 1), bool))
     with pytest.raises(ValueError, match=r"start \(2, 2\), noise \(2, 3, 1\)"):
         Recording(good.obs, good.start, np.zeros((2, 3, 1), np.float32))
+    with pytest.raises(ValueError, match=r"start \(2, 2\), image \(1, 2, 8, 8, 3\)"):
+        Recording(good.obs, good.start, image=np.zeros((1, 2, 8, 8, 3), np.uint8))

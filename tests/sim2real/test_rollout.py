@@ -64,6 +64,22 @@ def test_record_keeps_histories():
     np.testing.assert_array_equal(recording.obs[1, :, 2], [[0, 1], [1, 1]])
 
 
+def test_record_keeps_what_was_seen_and_said():
+    env = CountingEnv()
+    observe = env._observe
+
+    def both() -> Obs:
+        obs = observe()
+        said = obs["policy"].to(torch.uint8)
+        return obs | {"image": said[:, :, None, None].repeat(1, 1, 2, 3), "instruction": said}
+
+    env._observe = both  # type: ignore[method-assign]
+    recording = record(env, Remembering(), lambda obs: obs, steps=3)  # type: ignore[arg-type]
+    assert recording.image is not None and recording.image.shape == (3, 2, 2, 2, 3)
+    np.testing.assert_array_equal(recording.instruction, recording.obs[:, :, 0])
+    np.testing.assert_array_equal(recording.image[..., 1, 2], recording.obs[:, :, 0])
+
+
 def test_forget_clears_only_the_ended_rows():
     memory = {"n": torch.tensor([[5.0], [7.0]])}
     kept = forget(Remembering(), memory, torch.tensor([False, True]))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sim2real.schema import SchemaError, canonical, decode, parse, pretty
+from sim2real.schema import SchemaError, canonical, decode, encode, parse, pretty
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,21 @@ def test_decode_names_the_place_of_a_fault(change: dict[str, Any], message: str)
 def test_parse_refuses(text: str, message: str):
     with pytest.raises(SchemaError, match=message):
         parse(text)
+
+
+@dataclass(frozen=True)
+class Grown:
+    count: int
+    inner: Inner | None = None
+    ties: int = 0
+
+
+def test_a_field_with_a_default_may_be_missing_and_is_then_not_written():
+    for data in ({"count": 1}, {"count": 1, "ties": 2}, {"count": 1, "inner": {"gain": 2.0, "names": ["a"]}}):
+        assert encode(decode(Grown, data, "doc")) == data
+    assert encode(decode(Outer, GOOD, "doc")) == GOOD
+    with pytest.raises(SchemaError, match="doc: missing key 'count'"):
+        decode(Grown, {}, "doc")
 
 
 def test_pretty_and_canonical_keep_every_digit():

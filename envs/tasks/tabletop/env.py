@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from embodied.text import encode_text
-from embodied.types import Obs, ObsGroup, TaskSpec
+from embodied.types import Obs, ObsGroup, ObsTerm, TaskSpec
 
 from ...mdp import rotations
 from ...mujoco.physics import Physics
@@ -29,7 +29,7 @@ from .catalogue import OBJECTS, RECEPTACLES
 from .config import TabletopConfig
 from .dressing import Dressing, VisualWardrobe, Wardrobe, dress
 from .episodes import REPOSITION_STEP, Episode, episode, height
-from .instructions import LENGTH
+from .instructions import LENGTH, WORDS
 from .numbering import Numbering
 from .scene import PADS, SLOTS, furnish, sensor, slot
 from .state import FIELDS, PlateState
@@ -89,7 +89,8 @@ class TabletopEnv(ManipulationEnv):
 
     def _make_spec(self) -> TaskSpec:
         spec, c = super()._make_spec(), self.config
-        obs = {**spec.obs, "instruction": ObsGroup(shape=(LENGTH,), dtype="uint8", normalize=False)}
+        told = ObsTerm("instruction", LENGTH, unit="UTF-8 byte", parameters={"words": list(WORDS)})
+        obs = {**spec.obs, "instruction": ObsGroup((told,), shape=(LENGTH,), dtype="uint8", normalize=False)}
         if c.image_size:
             obs["image"] = ObsGroup(shape=(c.image_size, c.image_size, 3), dtype="uint8", normalize=False)
         return dataclasses.replace(spec, obs=obs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .catalogue import COLOURS, OBJECTS, RECEPTACLES
+
 SEEN = (
     "put the {o} on the {r}",
     "place the {o} on the {r}",
@@ -28,6 +30,13 @@ UNSEEN = (
 )
 LENGTH = 80
 """Bytes of the longest instruction, and some to spare."""
+WORDS = tuple(
+    sorted(
+        {word for template in (*SEEN, *UNSEEN) for word in template.format(o="", r="").split()}
+        | {*COLOURS, *OBJECTS, *RECEPTACLES}
+    )
+)
+"""Every word of every instruction, those of held-out rows included: no name is told from another by chance."""
 
 
 def instruction(template: str, thing: str, receptacle: str) -> str:

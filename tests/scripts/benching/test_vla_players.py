@@ -38,7 +38,7 @@ def test_a_policy_for_another_task_is_refused() -> None:
 class Network:
     """Acts on the last of two observations plus a memory that counts, plus its noise."""
 
-    contract = SimpleNamespace(obs_shape=(2, 3))
+    contract = SimpleNamespace(obs_shape=(2, 3), image=None, instruction=None)
 
     def initial_memory(self, rows: int) -> dict[str, Any]:
         return {"count": np.zeros((rows, 1), np.float32)}
@@ -46,7 +46,9 @@ class Network:
     def draw_noise(self, rows: int, generator: np.random.Generator) -> Any:
         return np.full((rows, 1), 0.5, np.float32)
 
-    def __call__(self, obs: Any, memory: dict[str, Any], noise: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def __call__(
+        self, obs: Any, memory: dict[str, Any], noise: Any, image: None, words: None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         assert obs.shape[1:] == (2, 3) and obs.dtype == np.float32
         action = obs[:, -1:, :1] + memory["count"][:, None] + noise[:, None]
         return 100 * action, action, {"count": memory["count"] + 1}
@@ -59,3 +61,10 @@ def test_a_bundle_decides_by_its_action_and_remembers() -> None:
     second = policy.act(obs, first.memory)
     assert first.action.shape == (2, 1, 1)
     assert first.action.flatten().tolist() == [3.5, 9.5] and second.action.flatten().tolist() == [4.5, 10.5]
+
+
+def test_an_address_is_a_policy_server() -> None:
+    assert kind_of("ws://127.0.0.1:8000?chunk=4") == kind_of("wss://host") == "remote"
+    for use in (make_player, fixed):
+        with pytest.raises(UserError, match=r"no policy server at ws://127\.0\.0\.1:1: "):
+            use("ws://127.0.0.1:1?retries=0")

@@ -38,6 +38,9 @@ def test_observations_are_what_the_spec_says() -> None:
     env = make()
     obs = env.reset(seed=0)
     assert isinstance(env, VecEnv) and set(obs) == {"policy", "critic", "instruction"}
+    (told,) = env.spec.obs["instruction"].terms
+    used = {word for row in ROWS for n in range(64) for word in episode(row, n).text.split()}
+    assert used <= set(told.parameters["words"]) and {"red", "cube", "plate", "bowl", "please"} <= used
     for name, group in env.spec.obs.items():
         assert obs[name].shape == (4, *group.shape) and str(obs[name].dtype) == f"torch.{group.dtype}"
     assert [term.name for term in env.spec.obs["policy"].terms] == [
