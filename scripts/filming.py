@@ -18,37 +18,54 @@ if TYPE_CHECKING:
 
 OVERSIZE = 1.5
 INK, FAINT, ASKED, FOUND = (240, 244, 248), (150, 162, 176), (255, 176, 64), (96, 200, 255)
+PAN_S = (0.25, 0.25, 1.3)
+"""Time constants of the camera's panning, x, y, z."""
 Script = Sequence[tuple[float, str, list[float] | None]]
 
 
 class FollowCamera:
     """A still-handed camera: it pans with the robot but does not copy its bobbing; worlds without a floating base are
-    seen through the model's own camera ``track``, or a free one."""
+    seen through the model's own camera ``track``, or a free one.
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, width: int, height: int) -> None:
+    period: seconds between frames.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, data: mujoco.MjData, width: int, height: int, period: float = 0.04
+    ) -> None:
         import mujoco
 
-        self._size, visual = (width, height), model.vis
-        large = [round(OVERSIZE * length) for length in self._size]
-        visual.global_.offwidth, visual.global_.offheight = large
-        # Where a CPU draws, drawing large and shrinking costs two thirds of smoothing edges by multisampling.
-        visual.quality.offsamples, visual.quality.shadowsize = 0, min(int(visual.quality.shadowsize), 2048)
-        self._renderer = mujoco.Renderer(model, large[1], large[0])
+        self._size = width, height
+        self._pan = 1.0 - np.exp(-period / np.array(PAN_S))
+        self._open(model)
         self._floating = bool(model.njnt) and int(model.jnt_type[0]) == mujoco.mjtJoint.mjJNT_FREE.value
         self._named = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track") >= 0
         self._camera = mujoco.MjvCamera()
         mujoco.mjv_defaultFreeCamera(model, self._camera)
         if self._floating:
-            self._camera.distance = float(np.clip(5.4 * data.qpos[2], 1.0, 8.0))
+            tall = float(model.qpos0[2])  # not where it starts, which terrain lifts or lowers
+            self._camera.distance = float(np.clip(5.4 * tall, 1.0, 8.0))
             self._camera.azimuth, self._camera.elevation = 118.0, -14.0
-            self._camera.lookat[:] = data.qpos[:3] - [0, 0, 0.15 * data.qpos[2]]
+            self._camera.lookat[:] = data.qpos[:3] - [0, 0, 0.15 * tall]
 
-    def shoot(self, data: mujoco.MjData) -> np.ndarray:
-        """A frame (height, width, 3) uint8."""
+    def _open(self, model: mujoco.MjModel) -> None:
+        import mujoco
+
+        visual, large = model.vis, [round(OVERSIZE * length) for length in self._size]
+        visual.global_.offwidth, visual.global_.offheight = large
+        # Where a CPU draws, drawing large and shrinking costs two thirds of smoothing edges by multisampling.
+        visual.quality.offsamples, visual.quality.shadowsize = 0, min(int(visual.quality.shadowsize), 2048)
+        self._model, self._renderer = model, mujoco.Renderer(model, large[1], large[0])
+
+    def shoot(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+        """A frame (height, width, 3) uint8; the model is the same but for its terrain."""
+        if model.nhfield and model is not self._model:
+            self.close()
+            self._open(model)
         if self._floating:
             gap = data.qpos[:3] - self._camera.lookat
             jumped = float(np.hypot(*gap[:2])) > 1.5  # a new episode began elsewhere
-            self._camera.lookat[:] += gap * (1.0 if jumped else np.array([0.15, 0.15, 0.03]))
+            self._camera.lookat[:] += gap * (1.0 if jumped else self._pan)
         self._renderer.update_scene(data, "track" if self._named and not self._floating else self._camera)
         return _resized(self._renderer.render(), self._size)
 
@@ -82,12 +99,12 @@ def film(
         script = list(tour(player.spec.command)) if player.commandable else []
     total = seconds if seconds is not None else sum(part[0] for part in script) or 15.0
     stride = max(1, round(1.0 / (fps * player.spec.control_dt)))
-    camera: Any = _camera(player, size)
+    camera: Any = _camera(player, size, stride * player.spec.control_dt)
     with VideoWriter(path, *size, fps=1.0 / (stride * player.spec.control_dt)) as writer:
         while player.time < total - 1e-9:
             caption = _follow(player, script, total)
             if player.steps % stride == 0:
-                frame = camera.shoot(player.pose()[1]) if camera else _resized(player.env.render(0), size)
+                frame = camera.shoot(*player.scene()) if camera else _resized(player.env.render(0), size)
                 writer.add(overlay(frame, player, caption))
                 if on_progress is not None:
                     on_progress(player.time, total)
@@ -98,10 +115,10 @@ def film(
     return {"video": str(path), **figures, "episodes_ended": player.ended, "falls": player.fallen}
 
 
-def _camera(player: Player, size: tuple[int, int]) -> FollowCamera | None:
+def _camera(player: Player, size: tuple[int, int], period: float) -> FollowCamera | None:
     if not hasattr(player.env, "get_model_data"):
         return None
-    return FollowCamera(*player.pose(), *size)
+    return FollowCamera(*player.scene(), *size, period)
 
 
 def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

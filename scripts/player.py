@@ -101,6 +101,11 @@ class Player:
             raise UserError(f"{self.spec.name} is no MuJoCo task; only viewer=none and video=... can show it")
         return source(0)
 
+    def scene(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """As :meth:`pose`, for a film: of a large terrain the part around the robot, another model as it walks on."""
+        source = getattr(self.env, "to_draw", None)
+        return self.pose() if source is None else source(0)
+
     @property
     def measured(self) -> dict[str, float]:
         if self._velocity is None or not self.commandable:

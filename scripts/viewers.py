@@ -77,7 +77,7 @@ class WebPage:
         speed = gui.add_slider("Speed", min=0.1, max=2.0, step=0.1, initial_value=1.0)
         speed.on_update(lambda _: setattr(self.pace, "speed", float(speed.value)))
         self.sliders = self._command_sliders(gui, command) if player.commandable else {}
-        size = 3.2 * max(0.3, float(player.pose()[1].qpos[2])) if player.commandable else -1.0
+        size = 3.2 * max(0.3, float(player.pose()[0].qpos0[2])) if player.commandable else -1.0
         scene.create_scene_gui(camera_distance=size * 1.6, camera_azimuth=118.0, camera_elevation=16.0)
         scene.update_from_mjdata(player.pose()[1])
 

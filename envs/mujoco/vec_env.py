@@ -186,7 +186,7 @@ class MujocoVecEnv(abc.ABC):
         """RGB frame of one world, (height, width, 3) uint8."""
         from .render import WorldRenderer
 
-        model, data = self._to_draw(row)
+        model, data = self.to_draw(row)
         renderer = self._renderer
         if renderer is not None and (renderer.size != (width, height) or renderer.model is not model):
             renderer.close()
@@ -195,7 +195,8 @@ class MujocoVecEnv(abc.ABC):
             self._renderer = WorldRenderer(model, width, height)
         return self._renderer.render(model, data, camera)
 
-    def _to_draw(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+    def to_draw(self, row: int = 0) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """As :meth:`get_model_data`, by ``close_up`` where there is one."""
         if self.close_up is None:
             return self.get_model_data(row)
         model = self.close_up(self.physics.field("qpos")[row])

@@ -27,10 +27,10 @@ class NoCamera:
 
     seen: list[list[float]] = []  # noqa: RUF012 - cleared by the test that reads it
 
-    def __init__(self, player: Any, size: tuple[int, int]) -> None:
+    def __init__(self, player: Any, size: tuple[int, int], period: float) -> None:
         self.player, self.size = player, size
 
-    def shoot(self, data: Any) -> np.ndarray:
+    def shoot(self, model: Any, data: Any) -> np.ndarray:
         self.seen.append(list(self.player.command.values()))
         return np.full((self.size[1], self.size[0], 3), 120, np.uint8)
 
@@ -90,17 +90,35 @@ def test_the_camera_follows_but_does_not_bob():
     model, data = player.pose()
     camera = FollowCamera(model, data, 160, 96)
     try:
-        frame = camera.shoot(data)
+        frame = camera.shoot(model, data)
         assert frame.shape == (96, 160, 3) and frame.std() > 5
         start = camera._camera.lookat.copy()
         data.qpos[0] += 0.2
         data.qpos[2] += 0.1
-        camera.shoot(data)
+        camera.shoot(model, data)
         moved = camera._camera.lookat - start
         assert 0.02 < moved[0] < 0.1 and abs(moved[2]) < 0.01
         data.qpos[0] += 50.0  # a new episode elsewhere
-        camera.shoot(data)
+        camera.shoot(model, data)
         assert camera._camera.lookat[0] == pytest.approx(data.qpos[0])
+    finally:
+        camera.close()
+
+
+@pytest.mark.render
+@pytest.mark.usefixtures("_graphics")
+def test_a_film_of_terrain_draws_what_is_around_the_robot_from_the_usual_distance():
+    tiles = {"kinds": ["slope_up"], "levels": 2, "start_level": 0}
+    player = make_player("go2_velocity_rough", terrain=tiles)
+    model, data = player.scene()
+    assert model.nhfielddata < player.pose()[0].nhfielddata and player.scene()[0] is model
+    camera = FollowCamera(model, data, 160, 96)
+    try:
+        assert camera._camera.distance == pytest.approx(5.4 * 0.3337, abs=0.01)
+        player.env.physics.field("qpos")[0, 0] += 6.0  # beyond what was drawn
+        other, moved = player.scene()
+        assert other is not model and camera.shoot(other, moved).std() > 5
+        assert camera._model is other
     finally:
         camera.close()
 
