@@ -71,6 +71,11 @@ def sum_(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def share(count: Tensor) -> Tensor:
+    """How much this rank's mean counts in the mean over ranks, which count different numbers of things."""
+    return count * world_size() / sum_(count.clone()).clamp_min(1)
+
+
 def mean_(tensor: Tensor) -> Tensor:
     """Replace a tensor by its mean over ranks, in place."""
     return sum_(tensor).div_(world_size()) if active() else tensor

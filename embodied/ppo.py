@@ -341,8 +341,7 @@ def _share(batch: Batch) -> Tensor | None:
     if not distributed.active():
         return None
     count = batch.advantage.new_tensor(float(batch.advantage.numel())) if batch.mask is None else batch.mask.sum()
-    count = count.to(batch.advantage.dtype)
-    return count * distributed.world_size() / distributed.sum_(count.clone()).clamp_min(1)
+    return distributed.share(count.to(batch.advantage.dtype))
 
 
 def clip_gradients(parameters: list[nn.Parameter], max_norm: float, like: Tensor) -> Tensor:

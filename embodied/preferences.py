@@ -107,19 +107,31 @@ class DPO:
     def _epochs(self, rollout: Rollout, first: Tensor, pairs: Tensor) -> list[list[float]]:
         """The statistics of every minibatch."""
         rollout.advantage = rollout.target = torch.zeros_like(rollout.reward)
-        statistics = []
+        statistics, reference = [], self._judged(rollout, pairs.unique())
         for _ in range(self.config.num_epochs):
             order = torch.randperm(len(pairs), device=pairs.device)
             for part in pairs[order].tensor_split(self.config.num_minibatches):
                 rows = part.T.flatten()
                 batch = whole_rows(rollout, rows, self.policy.recurrent)
-                statistics.append(self._step(batch, first[:, rows]))
+                statistics.append(self._step(batch, first[:, rows], reference[:, rows]))
         return statistics
 
-    def _step(self, batch: Batch, counts: Tensor) -> list[float]:
+    @torch.no_grad()
+    def _judged(self, rollout: Rollout, rows: Tensor) -> Tensor:
+        """Log-probability of each decision by the reference, (T, B), the same for a whole update; 0 in other rows."""
+        found = torch.zeros_like(rollout.reward)
+        for part in rows.tensor_split(self.config.num_minibatches):  # no more rows at once than a minibatch has
+            batch = whole_rows(rollout, part, self.policy.recurrent)
+            judged = [
+                decision_log_prob(cast(Policy, self.reference), x) for x, _ in pieces(batch, self.config.micro_batch)
+            ]
+            found[:, part] = torch.cat(judged).view(len(found), -1).to(found.dtype)
+        return found
+
+    def _step(self, batch: Batch, counts: Tensor, reference: Tensor) -> list[float]:
         """One gradient step; its statistics in order of _STATISTICS. counts: (T, b) bool, decisions that count."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = self._backward(batch, counts)
+        parts = self._backward(batch, counts, reference)
         parts = distributed.mean_gradients_(self.parameters, parts)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, parts)
         found = checked(dict(zip(_STATISTICS, torch.cat([parts, norm[None]]).tolist(), strict=True)))
@@ -128,8 +140,8 @@ class DPO:
         self.optimizer.step()
         return list(found.values())
 
-    def _backward(self, batch: Batch, counts: Tensor) -> Tensor:
-        """Gradients of a minibatch, and its statistics but for their norm.
+    def _backward(self, batch: Batch, counts: Tensor, reference: Tensor) -> Tensor:
+        """Gradients of a minibatch, and its statistics but for their norm.  reference: (T, b) of :meth:`_judged`.
 
         The loss's derivative by each decision's log-probability is all that the pairs have in common. It is found
         first; with micro_batch the decisions are then gone through again, piece by piece.
@@ -138,11 +150,9 @@ class DPO:
         at_once = len(parts) == 1
         with torch.set_grad_enabled(at_once):
             log_prob = torch.cat([decision_log_prob(self.policy, part) for part in parts])
-        with torch.no_grad():
-            reference = torch.cat([decision_log_prob(cast(Policy, self.reference), part) for part in parts])
         leaf = log_prob.detach().requires_grad_()
-        better, worse = torch.where(counts, (leaf - reference).view_as(counts), 0.0).sum(0).chunk(2)
-        share = _share(len(better), better)
+        better, worse = torch.where(counts, leaf.view_as(counts) - reference, 0.0).sum(0).chunk(2)
+        share = distributed.share(better.new_tensor(float(len(better))))
         loss = preference_loss(better, worse, self.config.beta).mean()
         (weight,) = torch.autograd.grad(loss * share, leaf)
         if at_once:
@@ -181,9 +191,3 @@ def _frozen(policy: Policy) -> Policy:
     """A copy that does not learn."""
     copied = copy.deepcopy(cast(nn.Module, policy))
     return cast(Policy, copied.requires_grad_(False))
-
-
-def _share(count: int, like: Tensor) -> Tensor:
-    """How much this rank's mean counts in the mean over ranks, which make different numbers of pairs."""
-    total = distributed.sum_(like.new_tensor(float(count)))
-    return count * distributed.world_size() / total

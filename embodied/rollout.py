@@ -84,12 +84,13 @@ class Rollout:
         """Store what came of step t."""
         if t == 0:
             self.all_active = True
+            self.success.zero_()
         self.reward[t] = step.reward
         self.terminated[t] = step.terminated
         self.truncated[t] = step.truncated
         self.steps[t] = 1.0 if step.steps is None else step.steps
-        reached = step.metrics.get(success_metric) if success_metric is not None else None
-        self.success[t] = 0.0 if reached is None else torch.where(step.done, reached, 0.0)
+        if success_metric in step.metrics:
+            self.success[t] = torch.where(step.done, step.metrics[success_metric], 0.0)
         if step.active is None:
             self.active[t] = True
         else:

@@ -6,49 +6,9 @@ the worlds' coordinates, their episodes' numbers, the control steps and the fram
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import traceback
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
-
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Shared:
-    """qpos: (N, nq) float64.  number, step: (N,) int64.  frames: (N, size, size, 3) uint8; as raw shared memory."""
-
-    qpos: Any
-    number: Any
-    step: Any
-    frames: Any
-    worlds: int
-    size: int
-
-    @classmethod
-    def make(cls, worlds: int, nq: int, size: int) -> Shared:
-        """Zeros."""
-        raw = multiprocessing.get_context("spawn").RawArray
-        pixels = worlds * size * size * 3
-        return cls(
-            raw(ctypes.c_double, worlds * nq),
-            raw(ctypes.c_int64, worlds),
-            raw(ctypes.c_int64, worlds),
-            raw(ctypes.c_uint8, pixels),
-            worlds,
-            size,
-        )
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Views on the same memory."""
-        return {
-            "qpos": np.frombuffer(self.qpos, np.float64).reshape(self.worlds, -1),
-            "number": np.frombuffer(self.number, np.int64),
-            "step": np.frombuffer(self.step, np.int64),
-            "out": np.frombuffer(self.frames, np.uint8).reshape(self.worlds, self.size, self.size, 3),
-        }
+from ...workers import SharedArrays, Workers
 
 
 class Renderer:
@@ -61,70 +21,42 @@ class Renderer:
         from ...graphics import choose_gl
 
         choose_gl()
-        shared = Shared.make(worlds, nq, size)
-        self._arrays = shared.arrays()
-        self.qpos, self.number, self.step, self.frames = self._arrays.values()
-        self._camera: Any = None
-        self._workers: list[tuple[Any, Connection]] = []
-        if workers:
-            self._workers = [_start(shared, (row, size, timestep)) for _ in range(min(workers, worlds))]
-        else:
-            from .camera import Camera
-
-            self._camera = Camera(row, size, timestep)
+        shared = SharedArrays(
+            {
+                "qpos": ((worlds, nq), "float64"),
+                "number": ((worlds,), "int64"),
+                "step": ((worlds,), "int64"),
+                "out": ((worlds, size, size, 3), "uint8"),
+            }
+        )
+        self.qpos, self.number, self.step, self.frames = shared.views().values()
+        seen = (shared, row, size, timestep)
+        self._here = None if workers else Eye(*seen)
+        self._workers = Workers("render", Eye, [seen] * min(workers, worlds))
 
     def draw(self, worlds: np.ndarray) -> None:
         """Bring the frames of these worlds (n,) up to date."""
-        if self._camera is not None:
-            self._camera.shoot(worlds, **self._arrays)
-            return
-        for i, (_, pipe) in enumerate(self._workers):
-            pipe.send(worlds[i :: len(self._workers)])
-        for _, pipe in self._workers:
-            _answer(pipe)
+        if self._here is not None:
+            self._here.shoot(worlds)
+        else:
+            self._workers.all("shoot", [(worlds[i :: len(self._workers)],) for i in range(len(self._workers))])
 
     def close(self) -> None:
-        """Stop the workers."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
-        for process, pipe in self._workers:
-            pipe.close()
-            process.join(timeout=10)
-        self._workers = []
+        """Free the graphics context, or stop the workers."""
+        if self._here is not None:
+            self._here.camera.close()
+            self._here = None
+        self._workers.close()
 
 
-def _start(shared: Shared, camera: tuple[str, int, float]) -> tuple[Any, Connection]:
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit the threads of torch, and hang
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=serve, args=(there, shared, camera), daemon=True)
-    process.start()
-    there.close()
-    return process, here
+class Eye:
+    """A camera in one process, on the arrays that processes share."""
 
+    def __init__(self, shared: SharedArrays, row: str, size: int, timestep: float) -> None:
+        from .camera import Camera
 
-def _answer(pipe: Connection) -> None:
-    try:
-        error = pipe.recv()
-    except EOFError:
-        raise RuntimeError("a render worker ended without a word; does the machine have memory left?") from None
-    if error:
-        raise RuntimeError(f"a render worker failed:\n{error}")
+        self.camera, self._arrays = Camera(row, size, timestep), shared.views()
 
-
-def serve(pipe: Connection, shared: Shared, camera: tuple[str, int, float]) -> None:
-    """A worker's life: draw the worlds that are asked for until the pipe is closed; answers are errors or ''."""
-    from .camera import Camera
-
-    arrays, eye = shared.arrays(), None
-    while True:
-        try:
-            worlds = pipe.recv()
-        except EOFError:
-            return
-        try:
-            eye = eye or Camera(*camera)
-            eye.shoot(worlds, **arrays)
-            pipe.send("")
-        except Exception:
-            pipe.send(traceback.format_exc())
+    def shoot(self, worlds: np.ndarray) -> None:
+        """Draw these worlds (n,)."""
+        self.camera.shoot(worlds, **self._arrays)

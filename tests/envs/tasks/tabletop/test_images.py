@@ -101,7 +101,7 @@ def test_noise_is_on_the_whole_image_and_texture_on_arm_and_objects() -> None:
     for row in ("noise_strong", "texture_weak"):
         env = make(1, row=row)
         with_texture = env.reset(seed=0)["image"][0].numpy()
-        camera: Camera = env._images._camera
+        camera: Camera = env._images._here.camera
         camera._blend = lambda image, number, step: None  # the same scene without
         made[row] = with_texture, env.look(torch.ones(1, dtype=torch.bool))["image"][0].numpy()
         ep = env.episodes[0]
