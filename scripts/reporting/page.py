@@ -61,11 +61,11 @@ def _body(run: RunData) -> Markup:
         "Provenance": provenance(run),
         "Glossary": glossary(run),
     }
-    links = join((tag("a", name, href=f"#{_anchor(name)}") for name in list(parts)[1:]), "")
+    links = join((tag("a", name, href=f"#{anchor(name)}") for name in list(parts)[1:]), "")
     sections = [
-        tag("section", join([tag("h2", name), content]), id=_anchor(name)) for name, content in list(parts.items())[1:]
+        tag("section", join([tag("h2", name), content]), id=anchor(name)) for name, content in list(parts.items())[1:]
     ]
-    return join([_header(run, links), _notes(run), parts["Result"], *sections, _footer()])
+    return join([_header(run, links), _notes(run), parts["Result"], *sections, footer()])
 
 
 def _header(run: RunData, links: Markup) -> Markup:
@@ -81,12 +81,14 @@ def _notes(run: RunData) -> Markup:
     return tag("div", join([tag("p", "Some of this run could not be read:"), items]), "card")
 
 
-def _footer() -> Markup:
+def footer() -> Markup:
+    """When it was written."""
     made = f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by the embodied RL suite. This file needs no network."
     return tag("footer", made)
 
 
-def _anchor(name: str) -> str:
+def anchor(name: str) -> str:
+    """What a link to a section of this name says."""
     return name.lower().replace(" ", "-")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from . import vla_charts as charts
 from .html import Markup, data_uri, definitions, details, escape, join, table, tag
-from .page import HERE, PAGE
+from .page import HERE, PAGE, anchor, footer
 
 Found = Mapping[str, Any]
 """What ``scripts.benching.vla_tables.document`` and ``write`` put into the JSON file."""
@@ -37,7 +36,7 @@ def _body(found: Found, films: Sequence[Path], title: str) -> Markup:
         "Provenance": provenance,
     }
     made = {name: content for name, part in parts.items() if (content := part(found))}
-    links = join((tag("a", name, href=f"#{_anchor(name)}") for name in made), "")
+    links = join((tag("a", name, href=f"#{anchor(name)}") for name in made), "")
     about = (
         f"{found['episodes']} episodes a row, the same for every policy (seed {found['seed']}). Success counts at the "
         f"end of an episode; intervals are of {found['level']:.0%}."
@@ -45,15 +44,8 @@ def _body(found: Found, films: Sequence[Path], title: str) -> Markup:
     header = tag("header", join([tag("h1", title), tag("p", about, "sub"), tag("nav", links)]))
     missing = found["failed"]
     note = tag("p", f"Jobs that failed, and are missing here: {', '.join(missing)}", "missing") if missing else ""
-    sections = (tag("section", join([tag("h2", name), made[name]]), id=_anchor(name)) for name in made)
-    footer = tag(
-        "footer", f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by the embodied RL suite. No network needed."
-    )
-    return join([header, note, *sections, footer])
-
-
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
+    sections = (tag("section", join([tag("h2", name), made[name]]), id=anchor(name)) for name in made)
+    return join([header, note, *sections, footer()])
 
 
 # Success --------------------------------------------------------------------------------------------------------------
