@@ -16,6 +16,7 @@ class CommandConfig:
 
     lin_vel_x, lin_vel_y [m/s], ang_vel_z [rad/s]: uniform between the two numbers.
     interval_s: seconds between draws, uniform.  standing: probability of the zero command.
+    straight: probability of a yaw rate of zero, with which a robot gets somewhere: the others lead it in circles.
     dead_band: commands whose norm is below this are zero.
     settle_s: seconds for which a robot that is told to stop still counts as moving, so that it may step to a halt.
     """
@@ -25,6 +26,7 @@ class CommandConfig:
     ang_vel_z: Sequence[float] = (-0.8, 0.8)
     interval_s: Sequence[float] = (5.0, 10.0)
     standing: float = 0.1
+    straight: float = 0.0
     dead_band: float = 0.1
     settle_s: float = 0.0
 
@@ -35,8 +37,14 @@ class CommandConfig:
                 raise ValueError(f"commands.{name} must be [low, high] with low <= high, got {limits}")
         if self.interval_s[0] < 0:
             raise ValueError(f"commands.interval_s is a time, got {list(self.interval_s)}")
-        if not 0.0 <= self.standing <= 1.0:
-            raise ValueError(f"commands.standing is a probability, got {self.standing}")
+        for name in ("standing", "straight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"commands.{name} is a probability, got {getattr(self, name)}")
+        if self.standing + self.straight > 1.0:
+            raise ValueError(
+                f"commands.standing and commands.straight exclude each other; their probabilities sum to "
+                f"{self.standing + self.straight:g}"
+            )
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
@@ -76,7 +84,9 @@ class VelocityCommand:
         """New commands for these worlds."""
         draws = torch.rand(len(worlds), 5, generator=generator, device=self.value.device)
         value = self._low + self._span * draws[:, :3]
-        zero = (draws[:, 3] < self.config.standing) | (value.norm(dim=-1) < self.config.dead_band)
+        kind = draws[:, 3]
+        value[:, 2].masked_fill_(kind >= 1.0 - self.config.straight, 0.0)
+        zero = (kind < self.config.standing) | (value.norm(dim=-1) < self.config.dead_band)
         value.masked_fill_(zero[:, None], 0.0)
         if self.fixed is not None:
             value = self.fixed.to(value).expand(self.value.shape)[worlds]

@@ -20,7 +20,8 @@ class TermInfo:
     """unit, frame: as in :class:`embodied.types.ObsTerm`.
 
     mirror: ``polar`` (position-like vector), ``axial`` (rotation-like vector), ``planar_command`` (vx, vy, yaw rate),
-        ``joint``, ``leg``, ``gait`` (the clock: in a trot, left-right is half a cycle), ``scan``, ``none`` (invariant).
+        ``joint``, ``motor`` and ``link`` (a joint's and a link's scalar), ``leg``, ``scan``, ``none`` (invariant),
+        ``gait`` (the clock: in a trot, left-right is half a cycle).
     """
 
     unit: str
@@ -148,3 +149,39 @@ def added_mass(s: LeggedState) -> Tensor:
 def com_shift(s: LeggedState) -> Tensor:
     """Shift of the base's centre of mass."""
     return s.com_shift
+
+
+@_term("1", "-", "motor", measured=False)
+def stiffness(s: LeggedState) -> Tensor:
+    """Stiffness of the motors over the nominal one."""
+    return s.stiffness
+
+
+@_term("1", "-", "motor", measured=False)
+def damping(s: LeggedState) -> Tensor:
+    """Damping of the motors over the nominal one."""
+    return s.damping
+
+
+@_term("1", "-", "link", measured=False)
+def link_mass(s: LeggedState) -> Tensor:
+    """Mass of the links over the nominal one."""
+    return s.link_mass
+
+
+@_term("rad", "joint", "joint", measured=False)
+def encoder_bias(s: LeggedState) -> Tensor:
+    """What the encoders report beyond the joint position."""
+    return s.encoder_bias
+
+
+@_term("s", "-", "none", measured=False)
+def action_delay(s: LeggedState) -> Tensor:
+    """Time from an action to its effect."""
+    return s.action_delay[:, None]
+
+
+@_term("s", "-", "none", measured=False)
+def observation_delay(s: LeggedState) -> Tensor:
+    """Age of what the sensors say."""
+    return s.observation_delay[:, None]

@@ -50,6 +50,11 @@ class LeggedState:
     friction: Tensor  # (n,) of the feet
     added_mass: Tensor  # (n,) kg on the base
     com_shift: Tensor  # (n, 3) m of the base's centre of mass, base frame
+    stiffness: Tensor  # (n, J) of the motors, over nominal
+    damping: Tensor  # (n, J) of the motors, over nominal
+    link_mass: Tensor  # (n, K) of the links, over nominal
+    action_delay: Tensor  # (n,) s
+    observation_delay: Tensor  # (n,) s
     height_scan: Tensor  # (n, P) m, base height above the ground at P points around the base; P may be 0
 
     @cached_property

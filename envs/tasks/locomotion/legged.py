@@ -22,11 +22,11 @@ from ...mdp.scan import HeightScan, ScanConfig
 from ...mdp.state import LeggedState, base_motion, leg_phase
 from ...mdp.terms import WeightedTerms, bind
 from ...mujoco.physics import Physics
-from ...mujoco.randomization import Randomizer, parse, robot_parts
 from ...mujoco.terrain import Ground
 from ...mujoco.vec_env import MujocoVecEnv, Schedule
 from ...robots.robot import Robot
 from .config import DelayConfig, GaitConfig, LeggedConfig
+from .drawn import DrawnPhysics
 from .readings import Readings
 
 
@@ -57,12 +57,9 @@ class LeggedEnv(MujocoVecEnv):
         legs = list(robot.leg_names)
         self._gait.check(legs)
         self._bind_robot()
+        self.physics_draws = DrawnPhysics(config.randomization, robot, physics)
         self._make_rewards()
         self._make_buffers()
-        parts = robot_parts(
-            physics.model, "base", [f"{leg}_foot" for leg in legs], robot.spec.joint_names, robot.spec.joint_names
-        )
-        self.randomizer = Randomizer(parse(config.randomization), physics, parts)
         self._make_terms()
         self.spec = self._make_spec()
 
@@ -103,7 +100,8 @@ class LeggedEnv(MujocoVecEnv):
         numbers: dict[str, tuple[int, ...]] = {
             **{name: joints for name in ("action", "action_1", "action_2", "target", "encoder_bias")},
             **{"air_time": legs, "flight": legs, "foot_pos": (*legs, 3), "foot_vel": (*legs, 3)},
-            **{"clock": (), "friction": (), "added_mass": (), "com_shift": (3,)},
+            **self.physics_draws.shapes,
+            "clock": (),
             "action_delay": (),  # substeps
             "start": (3,),
             "asked": (2,),  # m, from the start to where the command led
@@ -114,7 +112,6 @@ class LeggedEnv(MujocoVecEnv):
         self._numbers = Buffers(numbers, self.num_worlds, self.device)
         self._flags = Buffers(flags, self.num_worlds, self.device, torch.bool)
         self._buffers = {**self._numbers, **self._flags}
-        self._nominal_friction = float(self.physics.model.geom(f"{self.robot.leg_names[0]}_foot").friction[0])
 
     def _make_terms(self) -> None:
         joints, legs = self.robot.spec.joint_names, self.robot.leg_names
@@ -133,8 +130,10 @@ class LeggedEnv(MujocoVecEnv):
                 "leg": leg_mirror(legs),
                 "scan": self._scan.mirror,
                 "gait": self._gait_mirror or Mirror((0, 1), (1.0, 1.0)),
+                "motor": leg_mirror(joints),
+                "link": leg_mirror(self.physics_draws.link_names),
             },
-            {"joint": joints, "leg": legs},
+            {"joint": joints, "motor": joints, "leg": legs, "link": self.physics_draws.link_names},
         )
         late = self._delay.observation_s[1] > 0
         size = self.groups.groups["policy"].shape[0]
@@ -213,7 +212,7 @@ class LeggedEnv(MujocoVecEnv):
         self._state = self._read()
 
     def _read(self, worlds: Tensor | None = None) -> LeggedState:
-        """The state of these worlds, or of all."""
+        """The state of all worlds; or of these, which have just been reset: no motor has been driven yet."""
         b, command = self._buffers, self.command
         if worlds is not None:
             b = self._numbers.rows(worlds) | self._flags.rows(worlds)
@@ -228,7 +227,7 @@ class LeggedEnv(MujocoVecEnv):
             joint_pos=joint_pos,
             joint_vel=qvel[:, 6:],
             joint_offset=joint_pos - self._default,
-            torque=motion["torque"],
+            torque=motion["torque"] if worlds is None else torch.zeros_like(joint_pos),
             action=b["action"],
             action_1=b["action_1"],
             action_2=b["action_2"],
@@ -242,9 +241,9 @@ class LeggedEnv(MujocoVecEnv):
             landed=b["landed"],
             body_contact=self._readings.body_contacts(worlds),
             encoder_bias=b["encoder_bias"],
-            friction=b["friction"],
-            added_mass=b["added_mass"],
-            com_shift=b["com_shift"],
+            **{name: b[name] for name in self.physics_draws.shapes},
+            action_delay=b["action_delay"] * self.config.physics_dt,
+            observation_delay=b["obs_delay"] * self.dt,
             height_scan=self._scan(qpos, self.ground.height, self.robot.spec.base_height),
         )
 
@@ -305,7 +304,7 @@ class LeggedEnv(MujocoVecEnv):
     def on_reset(self, worlds: Tensor) -> None:
         """Curriculum, randomisation, commands, delays; clear the buffers."""
         self._update_curriculum(worlds)
-        self.randomizer.draw(worlds, self.generator)
+        self.physics_draws.draw(worlds, self.generator)
         self.command.reset(worlds, self.generator)
         self.pushes.draw(worlds, self.generator)
         numbers, flags = self._numbers.blank(len(worlds)), self._flags.blank(len(worlds))
@@ -316,7 +315,7 @@ class LeggedEnv(MujocoVecEnv):
         if self._previous_obs is not None:
             late = self._draw(torch.empty(len(worlds), device=self.device), *self._delay.observation_s)
             flags["obs_delay"].copy_((late / self.dt).round() >= 1)
-        self._note_draws(numbers, worlds)
+        self.physics_draws.note(numbers, worlds)
         self._numbers.put(worlds, numbers)
         self._flags.put(worlds, flags)
 
@@ -335,18 +334,6 @@ class LeggedEnv(MujocoVecEnv):
             worlds[counts], walked[counts], asked[counts], b["ended"][worlds][counts], self.generator
         )
 
-    def _note_draws(self, numbers: Buffers, worlds: Tensor) -> None:
-        """What the critic is told of the physics that these worlds drew."""
-        samples = self.randomizer.samples
-        numbers["friction"].fill_(self._nominal_friction)
-        for name, sample, size in (
-            ("friction", "foot_friction", 1),
-            ("added_mass", "base_mass", 1),
-            ("com_shift", "base_com", 3),
-        ):
-            if sample in samples:
-                numbers[name].view(-1, size).copy_(samples[sample][worlds])
-
     def _start(self, worlds: Tensor) -> None:
         super()._start(worlds)
         self._buffers["foot_pos"][worlds] = self._readings.feet()[worlds].float()
@@ -364,7 +351,7 @@ class LeggedEnv(MujocoVecEnv):
         return {
             "numbers": self._numbers.matrix.clone(),
             "flags": self._flags.matrix.clone(),
-            "samples": {name: value.clone() for name, value in self.randomizer.samples.items()},
+            "samples": {name: value.clone() for name, value in self.physics_draws.randomizer.samples.items()},
             "command": self.command.state_dict(),
             "ground": self.ground.state_dict(),
             "push_time": self.pushes.time_left.clone(),
@@ -374,7 +361,7 @@ class LeggedEnv(MujocoVecEnv):
     def load_task_state(self, state: Mapping[str, Any]) -> None:
         self._numbers.matrix.copy_(state["numbers"])
         self._flags.matrix.copy_(state["flags"])
-        for name, value in self.randomizer.samples.items():
+        for name, value in self.physics_draws.randomizer.samples.items():
             value.copy_(state["samples"][name])
         self.command.load_state_dict(state["command"])
         self.ground.load_state_dict(state["ground"])

@@ -9,6 +9,8 @@ from scipy.spatial.transform import Rotation
 from envs.mdp.scan import HeightScan
 from envs.mdp.state import LeggedState, base_motion, leg_phase
 
+SCALES, DELAYS = ("stiffness", "damping", "link_mass"), ("action_delay", "observation_delay")
+
 
 def state(n: int = 1, joints: int = 12, legs: int = 4, **fields: Any) -> LeggedState:
     """n robots at rest; keyword arguments replace fields (lists become tensors)."""
@@ -33,6 +35,8 @@ def state(n: int = 1, joints: int = 12, legs: int = 4, **fields: Any) -> LeggedS
         "friction": torch.ones(n),
         "added_mass": zeros(n),
         "com_shift": zeros(n, 3),
+        **{name: torch.ones(n, joints) for name in SCALES},
+        **{name: zeros(n) for name in DELAYS},
         "height_scan": zeros(n, 0),
     }
     values |= {
@@ -48,7 +52,8 @@ def random_motion(n: int, seed: int = 0) -> dict[str, torch.Tensor]:
     shapes |= {"pos_w": (3,), "lin_vel_w": (3,), "ang_vel_b": (3,), "command": (3,), "com_shift": (3,)}
     shapes |= {name: (4, 3) for name in ("joint_vel", "joint_offset", "encoder_bias", "torque", "action")}
     shapes |= {name: (4,) for name in ("foot_height", "air_time", "contact")}
-    shapes |= {name: () for name in ("clock", "base_height", "friction", "added_mass")}
+    shapes |= {name: (4, 3) for name in SCALES}
+    shapes |= {name: () for name in ("clock", "base_height", "friction", "added_mass", *DELAYS)}
     motion = {name: torch.randn(n, *shape, generator=generator) for name, shape in shapes.items()}
     return motion | {"quat": motion["quat"] / motion["quat"].norm(dim=-1, keepdim=True)}
 
@@ -66,6 +71,7 @@ def reflected(motion: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     out |= {name: motion[name][:, [1, 0, 3, 2]] for name in ("foot_height", "air_time", "contact")}
     for name in ("joint_vel", "joint_offset", "encoder_bias", "torque", "action"):  # an abduction turns about x
         out[name] = motion[name][:, [1, 0, 3, 2]] * torch.tensor([-1.0, 1.0, 1.0])
+    out |= {name: motion[name][:, [1, 0, 3, 2]] for name in SCALES}
     return out
 
 

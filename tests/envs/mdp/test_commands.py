@@ -25,6 +25,15 @@ def test_draws_follow_their_law():
     assert bool((command.value[~command.moving] == 0).all())
 
 
+def test_straight_commands_are_the_others_without_yaw_rate():
+    (plain, _), (some, _) = make(standing=0.25), make(standing=0.25, straight=0.5)
+    straight = (some.value[:, 2] == 0) & some.moving
+    assert abs(float(straight.float().mean()) - 0.5) < 0.02
+    assert abs(float((~some.moving).float().mean()) - 0.25) < 0.02
+    assert torch.equal(some.value[:, :2][straight], plain.value[:, :2][straight])
+    assert torch.equal(some.value[~straight & some.moving], plain.value[~straight & some.moving])
+
+
 def test_small_commands_are_zero():
     command, _ = make(lin_vel_x=(-0.2, 0.2), lin_vel_y=(0.0, 0.0), ang_vel_z=(0.0, 0.0), standing=0.0, dead_band=0.1)
     assert abs(float(command.moving.float().mean()) - 0.5) < 0.03
@@ -62,6 +71,8 @@ def test_displacement_is_along_the_heading():
     [
         {"lin_vel_x": (1.0, 0.0)},
         {"standing": 1.5},
+        {"straight": -0.1},
+        {"standing": 0.6, "straight": 0.6},
         {"ang_vel_z": (0.0,)},
         {"lin_vel_y": None},
         {"interval_s": (-1.0, 1.0)},

@@ -10,7 +10,7 @@ from envs.mdp.mirrors import gait_mirror, leg_mirror
 from envs.mdp.scan import HeightScan, ScanConfig
 from envs.robots.robot import LEGS, leg_joint_mirror, leg_joint_names
 
-from .states import moving_state, random_motion, reflected, state
+from .states import DELAYS, SCALES, moving_state, random_motion, reflected, state
 
 TROT = torch.tensor([0.0, 0.5, 0.5, 0.0])
 SCAN = HeightScan(ScanConfig(half_x=0.4, half_y=0.2, spacing=0.2), torch.device("cpu"))  # 5 x 3 points
@@ -20,8 +20,10 @@ MIRRORS = {
     "leg": leg_mirror(LEGS),
     "scan": SCAN.mirror,
     "gait": gait_mirror(TROT, LEGS),
+    "motor": leg_mirror(leg_joint_names()),
+    "link": leg_mirror(leg_joint_names()),
 }
-NAMES = {"joint": leg_joint_names(), "leg": LEGS}
+NAMES = {"joint": leg_joint_names(), "motor": leg_joint_names(), "leg": LEGS}
 
 
 def make(config, given=GIVEN, mirrors=MIRRORS) -> ObservationGroups:
@@ -86,9 +88,10 @@ def test_what_a_robot_knows_at_once_is_not_sensed():
 
 # Mirror image ---------------------------------------------------------------------------------------------------
 
-INVARIANT = ("base_height", "friction", "added_mass")
+INVARIANT = ("base_height", "friction", "added_mass", *DELAYS)
 MEASURED = ("base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "last_action", "gait_clock")
-UNMEASURED = ("base_lin_vel", "foot_contact", "foot_height", "foot_air_time", "torque", "com_shift", *INVARIANT)
+DRAWN = (*SCALES, "encoder_bias")
+UNMEASURED = ("base_lin_vel", "foot_contact", "foot_height", "foot_air_time", "torque", "com_shift", *DRAWN, *INVARIANT)
 TERMS = (*MEASURED, "height_scan", *UNMEASURED)
 
 
@@ -211,7 +214,7 @@ def test_the_noise_of_one_group_is_not_in_another():
             {"policy": {"joint_poss": {}}},
             "unknown observation term 'joint_poss'; did you mean 'joint_pos'.*base_ang_vel",
         ),
-        ({"policy": {"nn": {}}}, "unknown observation term 'nn'; valid: added_mass, base_ang_vel, "),
+        ({"policy": {"nn": {}}}, "unknown observation term 'nn'; valid: action_delay, added_mass, base_ang_vel, "),
         ({"policy": {"trem": {}}}, "unknown observation term 'trem'; (?!.*, term,)"),
         ({"policy": {"joint_pos": {"nois": 0.1}}}, "'nois' of observation term 'joint_pos'; did you mean 'noise'"),
         ({"policy": {"gait_clock": {"frequency": 3.0}}}, "unknown option 'frequency' of .*'gait_clock'; valid: noise"),

@@ -34,6 +34,12 @@ INFO = {
     "friction": ("1", "-", "none", False, True),
     "added_mass": ("kg", "-", "none", False, True),
     "com_shift": ("m", "base", "polar", False, True),
+    "stiffness": ("1", "-", "motor", False, True),
+    "damping": ("1", "-", "motor", False, True),
+    "link_mass": ("1", "-", "link", False, True),
+    "encoder_bias": ("rad", "joint", "joint", False, True),
+    "action_delay": ("s", "-", "none", False, True),
+    "observation_delay": ("s", "-", "none", False, True),
 }
 
 # term -> fields of two robots, what they observe. Fields that could be mistaken for the right one differ from it.
@@ -76,6 +82,12 @@ VALUES: dict[str, tuple[dict[str, Any], list]] = {
     "friction": ({"friction": [0.3, 1.25]}, [[0.3], [1.25]]),
     "added_mass": ({"added_mass": [-1.5, 2.5]}, [[-1.5], [2.5]]),
     "com_shift": ({"com_shift": [[0.05, -0.02, 0.01], [0.0, 0.03, 0.0]]}, [[0.05, -0.02, 0.01], [0.0, 0.03, 0.0]]),
+    "stiffness": ({"stiffness": [JOINTS, [0.9] * 12]}, [JOINTS, [0.9] * 12]),
+    "damping": ({"damping": [JOINTS, [0.9] * 12]}, [JOINTS, [0.9] * 12]),
+    "link_mass": ({"link_mass": [JOINTS, [1.1] * 12]}, [JOINTS, [1.1] * 12]),
+    "encoder_bias": ({"encoder_bias": [JOINTS, [-0.1] * 12], "joint_offset": [JOINTS] * 2}, [JOINTS, [-0.1] * 12]),
+    "action_delay": ({"action_delay": [0.0, 0.02]}, [[0.0], [0.02]]),
+    "observation_delay": ({"observation_delay": [0.0, 0.02]}, [[0.0], [0.02]]),
 }
 
 

@@ -373,7 +373,7 @@ def test_bad_configuration(overrides, message):
 
 def test_null_is_nothing():
     env = make(1, push=None, initial=None, randomization=None, terminations={"tilted": None})
-    assert not env.pushes.active and not env.randomizer.samples and list(env._ends) == ["too_low"]
+    assert not env.pushes.active and not env.physics_draws.randomizer.samples and list(env._ends) == ["too_low"]
     env = make(1, observations={"policy": {"gait_clock": None}}, rewards={"energy": None})
     assert "gait_clock" not in {spec.name for spec in env.spec.obs["policy"].terms}
     assert "energy" not in env._rewards.names
