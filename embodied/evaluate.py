@@ -32,6 +32,8 @@ PROPORTIONS = (
     "wrong_place",
 )
 """Metrics that are proportions, beside the task's success metric; others get an interval of their mean."""
+CONDITIONAL = ("followed",)
+"""Proportions of those episodes to which they apply; NaN in the others."""
 FAILURES = ("fall", "fell", "failure", "crash")
 """Proportions of which a crashed episode counts as 1."""
 
@@ -166,12 +168,15 @@ def summarise(
     names = list(dict.fromkeys(name for record in records for name in record))
     summary = {}
     for name in names:
-        proportion = name == success_metric or name.rsplit("/", 1)[-1] in PROPORTIONS
+        kind = name.rsplit("/", 1)[-1]
+        proportion = name == success_metric or kind in PROPORTIONS
         values = [record.get(name, math.nan) for record in records]
         if proportion:
-            crash = 1.0 if name.rsplit("/", 1)[-1] in FAILURES else 0.0
+            crash = 1.0 if kind in FAILURES else 0.0
             values = [value if _sound(record) else crash for value, record in zip(values, records, strict=True)]
-        summary[name] = _figure(np.array([v for v in values if math.isfinite(v)]), proportion, level)
+        summary[name] = _figure(
+            np.array([v for v in values if math.isfinite(v)]), proportion or kind in CONDITIONAL, level
+        )
     return summary
 
 

@@ -8,8 +8,6 @@ embodied bench vla policies=[RUN,RUN] name=mine
 embodied bench vla 'policies={sft: RUN, ppo: RUN}' rows=[in_distribution,unseen_table] episodes=100
 embodied bench vla compare=[sft,ppo,grpo,dpo] seeds=3
 embodied bench vla preset=quick
-
-The settings below are those of finetune; those of vla stand in configs/bench_vla.yaml and scripts/benching/vla.py.
 """
 
 from __future__ import annotations
@@ -50,8 +48,7 @@ PRESETS: dict[str, dict[str, str]] = {"full": {}, "quick": QUICK}
 class BenchConfig:
     """The settings of a benchmark.
 
-    what: which one: finetune (diffusion and flow policies, from scratch and from demonstrations); or vla (any policies
-        on the rows of put_on_plate, or a comparison of methods), which has settings of its own.
+    what: finetune: diffusion and flow policies, from scratch and from demonstrations.
     preset: full, or quick: a tiny budget that shows in about a minute that everything works.
     tasks, methods: which of those in configs/bench_protocol.yaml.
     seeds: of the runs that count.
@@ -106,7 +103,10 @@ class BenchConfig:
         within("level", self.level, 0.5, 0.999)
 
 
-SCHEMA = BenchConfig
+SCHEMAS = {
+    "Settings of embodied bench finetune": (BenchConfig, "bench"),
+    "Settings of embodied bench vla": (vla.VLABenchConfig, "bench_vla"),
+}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -23,15 +23,21 @@ def print_help(name: str, summary: str, module: ModuleType) -> None:
     console.print(f"[bold]embodied {name}[/bold] - {summary}\n", highlight=False)
     for line in _examples(module):
         console.print(f"  [cyan]{escape(line)}[/cyan]", highlight=False)
-    schema = getattr(module, "SCHEMA", None)
-    if schema is None:
-        return
-    console.print("\n[bold]Settings[/bold]")
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    for key, default, meaning in settings(schema, name):
-        table.add_row(f"  [cyan]{escape(key)}[/cyan]", escape(default), escape(meaning))
-    console.print(table)
+    for title, (schema, config) in schemas(module, name).items():
+        console.print(f"\n[bold]{title}[/bold]", highlight=False)
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        for key, default, meaning in settings(schema, config):
+            table.add_row(f"  [cyan]{escape(key)}[/cyan]", escape(default), escape(meaning))
+        console.print(table)
+
+
+def schemas(module: ModuleType, name: str) -> dict[str, tuple[type, str]]:
+    """Title -> the dataclass of the settings and the name of their YAML: the module's ``SCHEMAS``, or its ``SCHEMA``."""
+    several = getattr(module, "SCHEMAS", None)
+    if several is not None:
+        return several
+    return {"Settings": (module.SCHEMA, name)} if hasattr(module, "SCHEMA") else {}
 
 
 def _examples(module: ModuleType) -> list[str]:

@@ -30,6 +30,7 @@ SWAPPED_ROW = "two_objects_seen"
 class VLABenchConfig:
     """The settings of the benchmark.
 
+    what: vla: any policies on the rows of put_on_plate, or a comparison of methods.
     policies: who plays: run folders, checkpoints, shipped names, bundles; or named, {ppo: RUN, sft: RUN}.
     compare: which of protocol.methods, each trained from one warm-up; instead of policies.
     seeds: training runs of each method: 0, 1, ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -137,3 +138,11 @@ def test_a_metric_that_never_was_finite_has_no_mean() -> None:
 def test_no_episodes_is_an_error() -> None:
     with pytest.raises(ValueError, match="episodes=0"):
         evaluate(Coin(2), stand, episodes=0)
+
+
+def test_a_conditional_proportion_counts_where_it_applies() -> None:
+    played = {"return": 0.0, "length": 5.0}
+    records = [{**played, "followed": value} for value in (1.0, 0.0, 1.0, math.nan, math.nan)]
+    figure = summarise(records)["followed"]
+    assert (figure["n"], figure["mean"]) == (3, pytest.approx(2 / 3))
+    assert (figure["low"], figure["high"]) == wilson(2.0, 3)

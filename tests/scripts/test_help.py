@@ -7,7 +7,7 @@ import pytest
 
 from embodied.ppo import PPOConfig
 from scripts.cli import COMMANDS, main
-from scripts.help import docs, settings
+from scripts.help import docs, schemas, settings
 from scripts.train import RunConfig
 
 
@@ -64,9 +64,16 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_setting_has_a_meaning(name: str) -> None:
-    schema = getattr(importlib.import_module(f"scripts.{name}"), "SCHEMA", None)
-    if schema is None:
-        assert name in ("list", "doctor")
-        return
-    silent = [key for key, _, meaning in settings(schema, name) if not meaning and not key.startswith("algo.")]
-    assert not silent
+    found = schemas(importlib.import_module(f"scripts.{name}"), name)
+    assert found or name in ("list", "doctor")
+    for schema, config in found.values():
+        silent = [key for key, _, meaning in settings(schema, config) if not meaning and not key.startswith("algo.")]
+        assert not silent
+
+
+def test_a_command_of_two_kinds_shows_the_settings_of_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--help"]) == 0
+    shown = capsys.readouterr().out
+    first, second = shown.index("Settings of embodied bench finetune"), shown.index("Settings of embodied bench vla")
+    assert "tuning_steps" in shown[first:second] and "gallery" not in shown[first:second]
+    assert "gallery" in shown[second:] and "tuning_steps" not in shown[second:]
