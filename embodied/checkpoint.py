@@ -21,9 +21,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import distributed
+from . import distributed, transfer
+from .normalize import ObsNormalizer
 from .tree import CheckpointError, load_tree, read_tensors, save_tree
-from .types import TaskSpec
+from .types import Obs, TaskSpec
 
 FORMAT = 1
 MODEL, TRAINING, INDEX = "model.safetensors", "training.safetensors", "checkpoint.json"
@@ -247,10 +248,20 @@ def load_model(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Module 
         load_prefixed(checkpoint, "normalizer.", normalizer)
 
 
-def load_pretrained(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Module | None = None) -> None:
-    """Start a policy from weights learnt elsewhere, by imitation for instance, and the inputs that they know.
+def load_pretrained(
+    checkpoint: Checkpoint,
+    policy: nn.Module,
+    spec: TaskSpec,
+    normalizer: ObsNormalizer | None = None,
+    obs: Obs | None = None,
+) -> None:
+    """Start a policy for a task from weights learnt elsewhere, by imitation or on another task, and from their inputs.
 
     Which of the weights it takes is the policy's business (``load_pretrained(state)``); the normaliser takes all.
+
+    Args:
+        spec: the task's, which may see other terms than that of the checkpoint: see :mod:`embodied.transfer`.
+        obs: its first observations (B, ...), raw; with a normaliser.
 
     Raises:
         ValueError: the policy cannot start from others, or these weights do not fit.
@@ -258,15 +269,23 @@ def load_pretrained(checkpoint: Checkpoint, policy: nn.Module, normalizer: nn.Mo
     """
     if not hasattr(policy, "load_pretrained"):
         raise ValueError(f"{type(policy).__name__} cannot start from pretrained weights")
-    given = {k.removeprefix("policy."): v for k, v in checkpoint.model.items() if k.startswith("policy.")}
-    cast(Any, policy).load_pretrained(given)
+    moved = transfer.columns(checkpoint.spec, spec)
+    cast(Any, policy).load_pretrained(transfer.weights(_below(checkpoint, "policy."), policy, moved))
     if normalizer is not None:
-        load_prefixed(checkpoint, "normalizer.", normalizer)
+        given = transfer.moments(_below(checkpoint, "normalizer."), normalizer, moved, obs or {})
+        _load(checkpoint, given, normalizer)
 
 
 def load_prefixed(checkpoint: Checkpoint, prefix: str, module: nn.Module) -> None:
     """Put the tensors with a prefix into a module."""
-    given = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
+    _load(checkpoint, _below(checkpoint, prefix), module)
+
+
+def _below(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in checkpoint.model.items() if name.startswith(prefix)}
+
+
+def _load(checkpoint: Checkpoint, given: Mapping[str, Tensor], module: nn.Module) -> None:
     wanted = module.state_dict()
     faults = [f"{k} is missing" for k in wanted if k not in given]
     faults += [f"{k} is left over" for k in given if k not in wanted]

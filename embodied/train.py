@@ -254,7 +254,9 @@ class Trainer:
 
     def start_from(self, source: str | Path) -> None:
         """Take the weights and the normaliser of a pretrained checkpoint; everything else starts afresh."""
-        checkpoint.load_pretrained(checkpoint.load(source), self.module, self.normalizer)
+        self.start()
+        first = cast(Carry, self.carry).obs
+        checkpoint.load_pretrained(checkpoint.load(source), self.module, self.env.spec, self.normalizer, first)
 
     def resume(self, source: str | Path) -> None:
         """Continue from a checkpoint."""

@@ -5,7 +5,7 @@ Legend: B rows; T steps; b rows of a minibatch; H action chunk; A action size; F
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from embodied.types import Decision, Evaluation, Obs, TaskSpec
 from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
 from .mlp import group_size
 from .networks import ACTIVATIONS, INITS, flat, mlp
+from .pretrained import load_parts
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class GRUPolicy(nn.Module):
         self.register_buffer("factor_weight", torch.ones(1), persistent=False)
         self.register_buffer("factor_clip", torch.ones(1), persistent=False)
 
+    @property
+    def input_weights(self) -> dict[str, str]:
+        """The tensors (..., D) of the actor that read an observation group."""
+        return {"cell.weight_ih": "policy"}
+
     def initial_memory(self, rows: int) -> dict[str, Tensor]:
         """Zeros, (rows, memory_size)."""
         return {"h": self.factor_weight.new_zeros(rows, self.cell.hidden_size)}
@@ -121,6 +127,14 @@ class GRUPolicy(nn.Module):
     def imitation_loss(self, obs: Obs, action: Tensor) -> Tensor:
         """Refused: demonstrations are learnt one decision at a time, a memory from sequences."""
         raise ValueError("policy.kind=gru cannot learn by imitation: its memory needs sequences; use policy.kind=mlp")
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Take memory and actor of another policy's ``state_dict()``, without its deviation and critic.
+
+        Raises:
+            ValueError: they differ; the message says where.
+        """
+        load_parts(self, state, ("cell", "actor"))
 
     def actor_parameters(self) -> Iterator[nn.Parameter]:
         """What the policy gradient trains."""

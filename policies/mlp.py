@@ -65,6 +65,11 @@ class MLPPolicy(nn.Module):
         self.register_buffer("factor_weight", torch.ones(1), persistent=False)
         self.register_buffer("factor_clip", torch.ones(1), persistent=False)
 
+    @property
+    def input_weights(self) -> dict[str, str]:
+        """The tensors (..., D) of the actor that read an observation group."""
+        return {"actor.0.weight": "policy"}
+
     def initial_memory(self, rows: int) -> dict[str, Tensor]:
         """Empty: no memory."""
         return {}

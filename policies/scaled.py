@@ -88,6 +88,11 @@ class ScaledPolicy(nn.Module):
         """The deterministic decision (B, H, A); noise: (B, D, H, A)."""
         return self.scaled(self.policy.export_forward(obs_policy, noise, image))
 
+    @property
+    def input_weights(self) -> dict[str, str]:
+        """The policy's own; empty where it does not tell them."""
+        return {f"policy.{name}": group for name, group in getattr(self.policy, "input_weights", {}).items()}
+
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take a scaled policy's weights and constants.
 

@@ -19,6 +19,7 @@ from omegaconf import MISSING
 
 from embodied.evaluate import evaluate
 from embodied.provenance import provenance
+from embodied.transfer import check_decisions
 from embodied.types import TaskSpec
 
 from .common import Agent, load_agent, make_env, pick_device, read_config, resolve_checkpoint, run_folder
@@ -126,10 +127,7 @@ def check_fit(trained: TaskSpec, other: TaskSpec) -> None:
         for name, group in trained.obs.items()
         if shapes.get(name) != group.shape
     ]
-    if other.action.size != trained.action.size:
-        faults.append(f"{other.action.size} actions, not {trained.action.size}")
-    if other.action.chunk != trained.action.chunk:
-        faults.append(f"task.chunk is {other.action.chunk}, not {trained.action.chunk}")
+    faults += check_decisions(trained, other)
     if faults:
         raise UserError(f"a policy trained on {trained.name} does not fit {other.name}: {'; '.join(faults)}")
 

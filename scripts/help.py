@@ -33,7 +33,7 @@ def print_help(name: str, summary: str, module: ModuleType) -> None:
 
 
 def schemas(module: ModuleType, name: str) -> dict[str, tuple[type, str]]:
-    """Title -> the dataclass of the settings and the name of their YAML: the module's ``SCHEMAS``, or its ``SCHEMA``."""
+    """Title -> the dataclass of the settings and the name of their YAML: the module's SCHEMAS, or its one SCHEMA."""
     several = getattr(module, "SCHEMAS", None)
     if several is not None:
         return several

@@ -14,7 +14,6 @@ from embodied.types import TaskSpec
 
 from .common import user_errors
 from .config import CONFIGS, options, parse
-from .evaluate import check_fit
 
 FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one."""
@@ -79,6 +78,4 @@ def check_start(init: Path, policy: Any, spec: TaskSpec) -> None:
     The weights are loaded on the way, and once more where training starts.
     """
     with user_errors():
-        found = checkpoints.load(init)
-        check_fit(found.spec, spec)
-        checkpoints.load_pretrained(found, cast(nn.Module, policy))
+        checkpoints.load_pretrained(checkpoints.load(init), cast(nn.Module, policy), spec)

@@ -38,7 +38,7 @@ def test_cloning_learns_by_adapters_and_leaves_a_small_checkpoint(decoding: str,
     assert all("lora_" in name or "critic." in name or name.startswith("normalizer.") for name in found.model)
     other, normalizer = made(weights, spec, decoding=decoding), ObsNormalizer.of(spec)
     checkpoint.load_model(found, other, normalizer)
-    checkpoint.load_pretrained(found, made(weights, spec, decoding=decoding), normalizer)
+    checkpoint.load_pretrained(found, made(weights, spec, decoding=decoding), spec, normalizer)
     before, after = (each.imitation_loss(*seen()).mean() for each in (made(weights, spec, decoding=decoding), other))
     assert after < before
 

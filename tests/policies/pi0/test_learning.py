@@ -38,7 +38,7 @@ def test_cloning_learns_and_leaves_a_checkpoint_of_what_learnt(
     checkpoint.load_model(found, other, normalizer)
     assert imitation(other) < before
     start = made(weights, "flow_sde", spec, **settings)
-    checkpoint.load_pretrained(found, start, normalizer)
+    checkpoint.load_pretrained(found, start, spec, normalizer)
     assert imitation(start) == imitation(other)
 
 
