@@ -85,10 +85,24 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_them_again(pretrai
 def test_what_does_not_fit(pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv, message in (
         (["task=walker2d"], "a policy trained on hopper does not fit walker2d"),
-        (["policy=gru", "~recipe"], "cannot start from pretrained weights"),
+        (["policy=gru", "~recipe"], "these weights do not fit: cell.weight_ih is missing"),
         (["policy.hidden=[5]"], "these weights do not fit"),
         (["task.chunk=1"], "does not fit hopper: task.chunk is 1, not 2"),
     ):
         assert main(["train", f"init={pretrained}", *FEW, f"run_dir={tmp_path / 'run'}", *argv]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_to_a_task_that_sees_more(tmp_path: Path) -> None:
+    few = (*FEW, "algo.num_steps=2", "total_steps=4", "policy.hidden=[4]", "policy.critic_hidden=[4]")
+    blind = "task.observations.policy.gait_clock=null"
+    assert main(["train", "task=go2_velocity", blind, *few, f"run_dir={tmp_path / 'blind'}"]) == 0
+    argv = [f"init={tmp_path / 'blind'}", *few, "algo.learning_rate=1e-12", "algo.schedule=constant"]
+    assert main(["train", *argv, f"run_dir={tmp_path / 'seeing'}"]) == 0
+    before, after = (checkpoints.load(tmp_path / name).model for name in ("blind", "seeing"))
+    name = "policy.actor.0.weight"
+    torch.testing.assert_close(after[name][:, :-2], before[name])
+    assert after[name].shape == (4, 47) and float(after[name][:, -2:].abs().max()) < 1e-6
+    record = json.loads((tmp_path / "seeing" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert record["std"] == pytest.approx(0.4)
