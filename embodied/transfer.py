@@ -77,15 +77,16 @@ def _match(before: ObsGroup, after: ObsGroup) -> tuple[Tensor, list[str]]:
 def weights(state: Mapping[str, Tensor], policy: nn.Module, moved: Columns) -> dict[str, Tensor]:
     """A policy's tensors for the new task.
 
-    ``policy.input_weights`` says which tensors (..., D) read which group.
+    ``policy.input_weights`` says which tensors (..., D) of the actor read which group; none reads ``critic``.
 
     Raises:
-        ValueError: groups differ, and the policy does not say so.
+        ValueError: groups differ, and the policy does not say what reads them.
     """
-    if moved and not hasattr(policy, "input_weights"):
+    differ = [name for name in moved if name != "critic"]
+    if differ and not hasattr(policy, "input_weights"):
         raise ValueError(
             f"{type(policy).__name__} cannot start on a task with other observation terms "
-            f"(those of {', '.join(moved)} differ)"
+            f"(those of {', '.join(differ)} differ)"
         )
     reading: Mapping[str, str] = getattr(policy, "input_weights", {})
     return {name: _moved(x, moved[reading[name]]) if reading.get(name) in moved else x for name, x in state.items()}

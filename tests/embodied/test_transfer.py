@@ -84,7 +84,9 @@ def test_a_policy_acts_as_before_whatever_the_new_terms_say(kind: str) -> None:
 def test_a_policy_that_cannot_says_so() -> None:
     with pytest.raises(ValueError, match=r"Linear cannot .* other observation terms \(those of policy differ"):
         transfer.weights({}, nn.Linear(1, 1), transfer.columns(FLAT, ROUGH))
-    assert transfer.weights({"x": torch.ones(2)}, nn.Linear(1, 1), {})["x"].tolist() == [1.0, 1.0]
+    critic = transfer.columns(FLAT, spec(policy={"gyro": 3, "joints": 2}, critic={"speed": 1, "mass": 1}))
+    assert list(critic) == ["critic"]
+    assert transfer.weights({"x": torch.ones(2)}, nn.Linear(1, 1), critic)["x"].tolist() == [1.0, 1.0]
 
 
 def test_known_terms_keep_their_constants_and_new_ones_get_those_of_the_first_observations() -> None:

@@ -16,7 +16,10 @@ AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 class ManipulationConfig:
     """A tabletop task of one arm.
 
-    task: which one.  horizon: control steps.  control_dt, physics_dt: seconds.
+    task: which one.  horizon: control steps.
+    deadline: what is not solved by the horizon has failed: the episode terminates there, and the critic sees the time
+        that is left. Without one it is truncated, and failures teach only by their being worth little as they stand.
+    control_dt, physics_dt: seconds.
     ik_steps: times a control step that the joints' targets are set anew, each time after an equal part of the move.
     reward: ``sparse``, 1 at success and 0 before; or ``dense``, the same plus the gain of the task's progress in
         [0, 1], a potential, so that the best behaviour stays the same (Ng, Harada and Russell 1999).
@@ -35,6 +38,7 @@ class ManipulationConfig:
     task: str
     description: str = ""
     horizon: int = 100
+    deadline: bool = True
     control_dt: float = 0.05
     ik_steps: int = 1
     physics_dt: float = 0.005

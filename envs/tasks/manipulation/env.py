@@ -101,12 +101,12 @@ class ManipulationEnv(MujocoVecEnv):
         self.spec = self._make_spec()
 
     def _make_spec(self) -> TaskSpec:
-        first = self.read(torch.arange(1, device=self.device))
+        one = torch.arange(1, device=self.device)
         groups = {
             name: ObsGroup.of(
                 *(ObsTerm(key, value.shape[-1], unit, frame) for key, (value, unit, frame) in terms.items())
             )
-            for name, terms in self._terms(first).items()
+            for name, terms in self._terms(self.read(one), self.episode_length[one]).items()
         }
         c = self.config
         return TaskSpec(
@@ -186,18 +186,24 @@ class ManipulationEnv(MujocoVecEnv):
         return solved + self._buffers["progress"] - before
 
     def terminated(self) -> Tensor:
-        """The task is solved."""
-        return self._buffers["solved"] > 0
+        """The task is solved, or its deadline is over."""
+        return (self._buffers["solved"] > 0) | self.late()
+
+    def late(self) -> Tensor:
+        """(N,) bool: past the deadline; never without one."""
+        return (self.episode_length >= self.config.horizon) & self.config.deadline
 
     # Observations --------------------------------------------------------------------------------------------
 
     def observe(self, worlds: Tensor | None = None) -> Obs:
         """Groups of all worlds, or of these just after their reset."""
         state = self._state if worlds is None else self.read(worlds)
-        groups = self._terms(state)
+        length = self.episode_length if worlds is None else self.episode_length[worlds]
+        groups = self._terms(state, length)
         return {name: torch.cat([value for value, *_ in terms.values()], -1) for name, terms in groups.items()}
 
-    def _terms(self, s: TableState) -> dict[str, dict[str, Term]]:
+    def _terms(self, s: TableState, length: Tensor) -> dict[str, dict[str, Term]]:
+        """The terms of each group; length: (n,) control steps since the episode began."""
         policy: dict[str, Term] = {
             "joint_pos": (s.joint_pos, "rad", "joint"),
             "opening": (s.opening[:, None], "m", "-"),
@@ -212,6 +218,8 @@ class ManipulationEnv(MujocoVecEnv):
             "finger_vel": (s.finger_vel, "m/s", "joint"),
             "hand_vel": (s.hand_vel, "m/s, rad/s", "world"),
         }
+        if self.config.deadline:
+            critic["time_left"] = ((self.config.horizon - length[:, None]) * self.config.control_dt, "s", "-")
         if self.objects:
             critic["object_lin_vel"] = (s.object_lin_vel.flatten(1), "m/s", "world")
             critic["object_ang_vel"] = (s.object_ang_vel.flatten(1), "rad/s", "object")

@@ -164,8 +164,8 @@ class TabletopEnv(ManipulationEnv):
         return self._buffers["progress"] - before
 
     def terminated(self) -> Tensor:
-        """Never."""
-        return torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
+        """At the deadline alone: what is achieved may be undone until then."""
+        return self.late()
 
     def cut_short(self) -> Tensor | None:
         """Some time after success, if the configuration says so."""
@@ -195,10 +195,10 @@ class TabletopEnv(ManipulationEnv):
         """Nothing but the arm: objects are seen."""
         return {}
 
-    def _terms(self, s: TableState) -> dict[str, dict[str, Term]]:
+    def _terms(self, s: TableState, length: Tensor) -> dict[str, dict[str, Term]]:
         """The critic also knows where everything is, and what has been achieved."""
         assert isinstance(s, PlateState)
-        groups, shown = super()._terms(s), s.present
+        groups, shown = super()._terms(s, length), s.present
         groups["critic"] |= {
             "hand_to_object": ((s.object_pos - s.hand_pos[:, None]) * shown[:, :SLOTS, None], "m", "world"),
             "object_rot": (rotations.six(s.object_rot[:, 0]), "1", "world"),
