@@ -140,6 +140,22 @@ def test_dense_reward_starts_afresh_after_a_reset():
     assert result.reward.abs().max() < 0.3 and env.episode_length.tolist() == [1] * 4
 
 
+def test_what_is_not_solved_by_the_deadline_has_failed():
+    env, lenient = make("pick_cube", 3, horizon=4), make("pick_cube", 3, horizon=4, deadline=False)
+    names = [term.name for term in env.spec.obs["critic"].terms]
+    first = sum(term.size for term in env.spec.obs["critic"].terms[: names.index("time_left")])
+    time = slice(first, first + 1)
+    assert env.reset(seed=0)["critic"][:, time].flatten().tolist() == [pytest.approx(0.2)] * 3
+    lenient.reset(seed=0)
+    for left in (0.15, 0.1, 0.05, 0.0):
+        result, other = env.step(still(env)), lenient.step(still(lenient))
+        assert result.final_obs["critic"][:, time].flatten().tolist() == [pytest.approx(left)] * 3
+    assert result.terminated.all() and not result.truncated.any() and not result.reward.any()
+    assert result.obs["critic"][:, time].flatten().tolist() == [pytest.approx(0.2)] * 3
+    assert other.truncated.all() and not other.terminated.any()
+    assert "time_left" not in [term.name for term in lenient.spec.obs["critic"].terms]
+
+
 def test_the_hand_follows_its_target_along_each_axis():
     env = make("pick_cube", 5)
     env.reset(seed=0)

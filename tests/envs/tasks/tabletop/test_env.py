@@ -210,6 +210,15 @@ def test_evaluation_plays_the_same_episodes_for_any_number_of_worlds() -> None:
     assert run(6) == expected and set(run(3)) >= set(expected)
 
 
+def test_the_episode_terminates_at_its_deadline() -> None:
+    for deadline in (True, False):
+        env = make(2, horizon=2, deadline=deadline)
+        env.reset(seed=0)
+        assert not env.step(still(env)).done.any()
+        last = env.step(still(env))
+        assert last.terminated.tolist() == [deadline] * 2 and last.truncated.tolist() == [not deadline] * 2
+
+
 def test_reset_of_some_rows_leaves_the_others() -> None:
     env = make(4, episodes=0)
     obs = env.reset(seed=0)
