@@ -174,9 +174,10 @@ def summarise(
         if proportion:
             crash = 1.0 if kind in FAILURES else 0.0
             values = [value if _sound(record) else crash for value, record in zip(values, records, strict=True)]
-        summary[name] = _figure(
-            np.array([v for v in values if math.isfinite(v)]), proportion or kind in CONDITIONAL, level
-        )
+        if kind in CONDITIONAL:  # whether it applied to an episode that crashed is not known
+            values = [v if _sound(record) else math.nan for v, record in zip(values, records, strict=True)]
+        known = np.array([value for value in values if math.isfinite(value)])
+        summary[name] = _figure(known, proportion or kind in CONDITIONAL, level)
     return summary
 
 

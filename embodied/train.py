@@ -259,10 +259,13 @@ class Trainer:
         checkpoint.load_pretrained(checkpoint.load(source), self.module, self.env.spec, self.normalizer, first)
 
     def resume(self, source: str | Path) -> None:
-        """Continue from a checkpoint."""
+        """Continue from a checkpoint; CheckpointError if it is broken or of another version."""
         found = checkpoint.load(source)
         checkpoint.load_model(found, self.module, self.normalizer)
-        self.load_state_dict(found.training())
+        try:
+            self.load_state_dict(found.training())
+        except ValueError as error:
+            raise checkpoint.CheckpointError(f"{found.path}: {error}") from error
 
 
 def train(

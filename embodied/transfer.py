@@ -1,7 +1,7 @@
 """From one task to another that sees more, or less: what was learnt of the terms that both have goes on.
 
-Terms of an observation group are matched by name. A weight that reads a new term starts at zero, so that the policy
-acts as before; the constants that standardise it are those of the first observations.
+Terms of an observation group are matched by name. A weight that reads a new term starts at zero, so that a policy that
+keeps all its terms acts as before; the constants that standardise it are those of the first observations.
 
 Legend: D elements of a group in the new task.
 """
@@ -35,7 +35,7 @@ def columns(trained: TaskSpec, other: TaskSpec) -> dict[str, Tensor]:
     """Where the elements of the other task's observations were in those of the trained one.
 
     Raises:
-        ValueError: the actions differ, or a group has no terms to match by, or a term is of another size.
+        ValueError: the actions differ; a group has no terms to match by, or none in common; a term is of another size.
     """
     faults, found = check_decisions(trained, other), {}
     for name, group in other.obs.items():
@@ -50,6 +50,8 @@ def columns(trained: TaskSpec, other: TaskSpec) -> dict[str, Tensor]:
         else:
             found[name], wrong = _match(before, group)
             faults += [f"term {term!r} of {name!r} has another size" for term in wrong]
+            if not wrong and bool((found[name] < 0).all()):
+                faults.append(f"observation group {name!r} has no term in common")
     if faults:
         raise ValueError(f"a policy trained on {trained.name} does not fit {other.name}: {'; '.join(faults)}")
     return found
@@ -82,13 +84,13 @@ def weights(state: Mapping[str, Tensor], policy: nn.Module, moved: Columns) -> d
     Raises:
         ValueError: groups differ, and the policy does not say what reads them.
     """
-    differ = [name for name in moved if name != "critic"]
-    if differ and not hasattr(policy, "input_weights"):
+    reading: Mapping[str, str] = getattr(policy, "input_weights", {})
+    differ = [name for name in moved if name != "critic" and name not in reading.values()]
+    if differ:
         raise ValueError(
             f"{type(policy).__name__} cannot start on a task with other observation terms "
             f"(those of {', '.join(differ)} differ)"
         )
-    reading: Mapping[str, str] = getattr(policy, "input_weights", {})
     return {name: _moved(x, moved[reading[name]]) if reading.get(name) in moved else x for name, x in state.items()}
 
 
@@ -99,7 +101,10 @@ def _moved(x: Tensor, index: Tensor) -> Tensor:
 
 @torch.no_grad()
 def moments(state: Mapping[str, Any], normalizer: ObsNormalizer, moved: Columns, obs: Obs) -> dict[str, Tensor]:
-    """A normaliser's tensors for the new task; obs: the first observations, raw (B, ...)."""
+    """A normaliser's tensors for the new task; obs: the first observations, raw (B, ...).
+
+    What does not vary there, as a clock at the start of an episode, keeps its unit.
+    """
     out = dict(state)
     for group, index in moved.items():
         if group not in normalizer.moments:
@@ -109,8 +114,21 @@ def moments(state: Mapping[str, Any], normalizer: ObsNormalizer, moved: Columns,
         fresh = RunningMoments(tuple(mine.mean.shape), mine.eps, mine.mirror).to(mine.mean.device)
         fresh.accumulate(obs[group])
         fresh.commit()
+        fresh.var.masked_fill_(fresh.var < mine.eps, 1.0)
         for name in ("mean", "var"):
             key, new = f"moments.{group}.{name}", getattr(fresh, name)
             old = state[key].to(new)[..., index.clamp_min(0).to(new.device)] if key in state else new
             out[key] = torch.where(index.to(new.device) >= 0, old, new)
     return out
+
+
+def describe(trained: TaskSpec, other: TaskSpec) -> list[str]:
+    """What is new to the policy and what it must do without, a line a group; empty where all terms are known."""
+    lines = []
+    for name, group in other.obs.items():
+        before, after = ([t.name for t in terms] for terms in (trained.obs[name].terms, group.terms))
+        new, gone = [t for t in after if t not in before], [t for t in before if t not in after]
+        parts = [f"{word} {', '.join(terms)}" for word, terms in (("new:", new), ("gone:", gone)) if terms]
+        if parts:
+            lines.append(f"observation group {name!r}: {'; '.join(parts)}")
+    return lines

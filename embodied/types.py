@@ -257,7 +257,7 @@ class TaskSpec:
     """Everything a policy, a checkpoint and an exporter have to know of a task.
 
     control_dt: seconds between decisions.  physics_dt: seconds of one simulation substep; 0 if there is none.
-    horizon: decisions after which an episode is truncated; 0 if never.
+    horizon: decisions after which an episode ends, truncated unless the task has a deadline; 0 if never.
     obs: group name -> ObsGroup.  success_metric: the episode metric in [0, 1] that counts as success, or None.
     command: name -> (low, high) of what a user may ask for, in the units of the observation term ``command``.
     """

@@ -87,12 +87,18 @@ class Player:
 
     def _end(self, result: StepResult) -> None:
         self.ended += 1
-        self.fallen += int(result.terminated[0])
+        self.fallen += int(self._fell(result))
         fresh = self.agent.policy.initial_memory(self.env.num_rows)
         done = result.done
         self._memory = {k: torch.where(done.reshape(-1, *(1,) * (v.dim() - 1)), fresh[k], v)
                         for k, v in self._memory.items()}  # fmt: skip
         self._velocity = None
+
+    def _fell(self, result: StepResult) -> bool:
+        """Whether the episode ended by a fall: the task says so, or has nothing but falls to end by."""
+        if "fall" in result.metrics:
+            return bool(result.metrics["fall"][0] > 0)
+        return self.spec.success_metric is None and bool(result.terminated[0])
 
     def pose(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """The world as MuJoCo structures, to be drawn."""

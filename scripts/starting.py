@@ -10,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from embodied import checkpoint as checkpoints
+from embodied.transfer import describe
 from embodied.types import TaskSpec
 
 from .common import user_errors
 from .config import CONFIGS, options, parse
+from .runs import say
 
 FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one."""
@@ -78,4 +80,7 @@ def check_start(init: Path, policy: Any, spec: TaskSpec) -> None:
     The weights are loaded on the way, and once more where training starts.
     """
     with user_errors():
-        checkpoints.load_pretrained(checkpoints.load(init), cast(nn.Module, policy), spec)
+        found = checkpoints.load(init)
+        checkpoints.load_pretrained(found, cast(nn.Module, policy), spec)
+    for line in describe(found.spec, spec):
+        say(line)

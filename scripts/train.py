@@ -27,7 +27,7 @@ from embodied.symmetry import MirrorImages
 from embodied.train import TrainConfig, TrainingStopped, TrainResult, check_groups, train
 
 from .common import make_env, pick_device, read_config, resolve_checkpoint, user_errors
-from .config import compose, expand, plain, typed
+from .config import UserError, compose, expand, plain, typed
 from .runs import RESUMABLE as RESUMABLE
 from .runs import check_free, closing_words, given, open_run, resumed, say, shown, source_of, stored
 from .starting import check_start, choices, inherit
@@ -172,6 +172,9 @@ def _train(
     say(f"{'resuming' if source else 'training'} {env.spec.name} for {learner.total_steps:,} steps in {run_dir}")
     arguments = {"name": run_dir.name, "project": "embodied", "config": config}
     with shown(env.spec, run_dir, learner.total_steps) as listeners:
-        result = train(env, policy, learner, run_dir, source, listeners, config, arguments, init)
+        try:
+            result = train(env, policy, learner, run_dir, source, listeners, config, arguments, init)
+        except checkpoints.CheckpointError as error:
+            raise UserError(str(error)) from error
     closing_words(result, env.spec, "train")
     return result

@@ -37,6 +37,8 @@ def histories(spec: TaskSpec, data: Episodes) -> dict[str, int]:
                 faults.append(f"observation group {name!r} is missing")
             continue
         size, given = math.prod(group.shape), math.prod(data.info.obs[name].shape)
+        if size % given and name == "critic":
+            continue
         if size % given:
             faults.append(f"observation group {name!r} has {given} elements, the task's {size}")
         elif size > given:

@@ -27,6 +27,7 @@ class ManiSkillConfig:
     on_success: ``truncate``: the episode ends, and the learner adds the value of where it ended, as ManiSkill's own PPO
         does (with a dense reward, ``terminate`` would pay for standing just before the goal); ``terminate``: it ends
         for good; ``continue``: it goes on, also after a failure. Evaluate with ``continue``.
+    deadline: the episode terminates at its horizon, instead of being truncated there.
     success: what counts as the episode's success: that it was one ``once``, or ``at_end``.
     camera: whose image the group ``image`` is; null: the task's first.  image_size: its sides in pixels; 0: its own.
     episodes: of an evaluation. Episodes then have the seeds seed * episodes, seed * episodes + 1, ... in order over the
@@ -45,6 +46,7 @@ class ManiSkillConfig:
     control_mode: str = "pd_joint_delta_pos"
     reward: str = "normalized_dense"
     on_success: str = "truncate"
+    deadline: bool = False
     success: str = "once"
     camera: str | None = None
     image_size: int = 0

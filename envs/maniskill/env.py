@@ -160,7 +160,7 @@ class ManiSkillVecEnv:
         mode, never = self.config.on_success, torch.zeros_like(success)
         failed = never if mode == "continue" else self._shown("failed")
         late = self.episode_length >= self.spec.horizon if self.spec.horizon else never
-        terminated = failed | (success if mode == "terminate" else never)
+        terminated = failed | (success if mode == "terminate" else never) | (late & self.config.deadline)
         truncated = late | (success if mode == "truncate" else never)
         return terminated, truncated & ~terminated
 

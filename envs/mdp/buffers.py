@@ -72,6 +72,16 @@ class Buffers(Mapping[str, Tensor]):
         """n worlds of the same layout, all zero: fill them, then :meth:`put` them."""
         return Buffers(self.shapes, n, self.matrix.device, self.matrix.dtype)
 
+    def load(self, matrix: Tensor) -> None:
+        """Take every value from another's ``matrix``; ValueError if that is of another layout."""
+        if matrix.shape != self.matrix.shape:
+            found, wanted = tuple(matrix.shape), tuple(self.matrix.shape)
+            raise ValueError(
+                f"the environment's state has shape {found}, not {wanted}: it is of another version, and the run "
+                "cannot be resumed; a new one can start from its weights (embodied train init=RUN)"
+            )
+        self.matrix.copy_(matrix)
+
     def put(self, worlds: Tensor, rows: Buffers) -> None:
         """Replace every value of these worlds."""
         self.matrix[worlds] = rows.matrix

@@ -30,8 +30,8 @@ class ObservationGroups:
     """The groups of a task: ``{group: {term: {noise: half-width}}}``; null leaves a term out.
 
     example: any state of the task, from which the sizes are read.
-    mirrors: how a reflection acts on ``joint``, ``leg``, ``scan`` and ``gait`` terms.
-    names: element names for ``joint`` and ``leg`` terms.
+    mirrors: how a reflection acts on ``joint``, ``motor``, ``leg``, ``link``, ``scan`` and ``gait`` terms.
+    names: element names for those of joints, motors, legs and links.
     given: what the terms' parameters are in this task; a configuration cannot change what a term is computed from.
     """
 

@@ -9,9 +9,10 @@ from embodied.types import Mirror
 
 
 def leg_mirror(legs: tuple[str, ...]) -> Mirror:
-    """Left and right change places: names that start with or contain L and R at their second letter, as FR, FL."""
+    """Left and right change places: names with L or R as their second letter, as FR and FL_hip; others stay."""
     swap = {"L": "R", "R": "L"}
-    index = tuple(legs.index(leg[0] + swap[leg[1]] + leg[2:]) for leg in legs)
+    images = [leg[0] + swap.get(leg[1], leg[1]) + leg[2:] if len(leg) > 1 else leg for leg in legs]
+    index = tuple(legs.index(image if image in legs else leg) for leg, image in zip(legs, images, strict=True))
     return Mirror(index, (1.0,) * len(legs))
 
 

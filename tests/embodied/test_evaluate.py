@@ -146,3 +146,5 @@ def test_a_conditional_proportion_counts_where_it_applies() -> None:
     figure = summarise(records)["followed"]
     assert (figure["n"], figure["mean"]) == (3, pytest.approx(2 / 3))
     assert (figure["low"], figure["high"]) == wilson(2.0, 3)
+    crashed = {**played, "return": math.nan, "followed": 1.0}
+    assert summarise([*records, crashed])["followed"]["n"] == 3

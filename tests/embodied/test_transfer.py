@@ -13,6 +13,7 @@ from embodied.normalize import ObsNormalizer
 from embodied.types import ActionSpec, ObsGroup, ObsTerm, TaskSpec
 from policies.gru import GRUConfig, GRUPolicy
 from policies.mlp import MLPConfig, MLPPolicy
+from policies.scaled import ScaledPolicy
 
 
 def spec(actions: int = 2, chunk: int = 1, **groups: dict[str, int]) -> TaskSpec:
@@ -44,6 +45,7 @@ def test_terms_are_matched_by_name() -> None:
         (spec(3, policy={"gyro": 3, "joints": 2}, critic={"speed": 1}), "3 actions, not 2"),
         (spec(chunk=4, policy={"gyro": 3, "joints": 2}, critic={"speed": 1}), "task.chunk is 4, not 1"),
         (spec(policy={"gyro": 3, "joints": 4}, critic={"speed": 1}), "term 'joints' of 'policy' has another size"),
+        (spec(policy={"x": 1}, critic={"speed": 1}), "observation group 'policy' has no term in common"),
         (spec(policy={"gyro": 3}, image={}), "it knows no observation group 'image'"),
     ],
 )
@@ -104,3 +106,29 @@ def test_known_terms_keep_their_constants_and_new_ones_get_those_of_the_first_ob
     torch.testing.assert_close(mine.var[2:5], obs[:, 2:5].double().var(0, correction=0))
     assert mine.count == 100
     assert torch.equal(new.moments["critic"].mean, old.moments["critic"].mean)
+
+
+def test_a_term_that_does_not_vary_at_first_keeps_its_unit() -> None:
+    new, obs = ObsNormalizer.of(ROUGH), seen(50)
+    obs[:, 2] = 5.0
+    old = ObsNormalizer.of(FLAT).state_dict()
+    new.load_state_dict(transfer.moments(old, new, transfer.columns(FLAT, ROUGH), {"policy": obs}))
+    obs[:, 2] = 4.0
+    assert new({"policy": obs})["policy"][:, 2].tolist() == [pytest.approx(-1.0, abs=1e-3)] * 50
+
+
+def test_a_scaled_policy_reads_what_its_own_does() -> None:
+    scale: tuple[list[float], list[float], int] = ([0.0, 0.0], [1.0, 1.0], 2)
+    scaled = ScaledPolicy(MLPPolicy(FLAT, MLPConfig(hidden=(8,))), *scale)
+    state = transfer.weights(scaled.state_dict(), scaled, transfer.columns(FLAT, ROUGH))
+    assert state["policy.actor.0.weight"].shape == (8, 8)
+    silent = ScaledPolicy(nn.Linear(1, 1), *scale)
+    with pytest.raises(ValueError, match="those of policy differ"):
+        transfer.weights({}, silent, transfer.columns(FLAT, ROUGH))
+
+
+def test_what_is_new_and_gone_is_told() -> None:
+    assert transfer.describe(FLAT, FLAT) == []
+    assert transfer.describe(FLAT, ROUGH) == ["observation group 'policy': new: scan"]
+    other = spec(policy={"gyro": 3, "eye": 1}, critic={"speed": 1})
+    assert transfer.describe(FLAT, other) == ["observation group 'policy': new: eye; gone: joints"]

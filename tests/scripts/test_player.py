@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from embodied.types import StepResult
 from scripts.overrides import UserError
 from scripts.player import Player, planar_velocity, tour
 
@@ -71,6 +72,7 @@ class Ending:
         self.steps += 1
         result.terminated[:] = self.steps % 2 == 0
         result.truncated[:] = False
+        result.metrics["fall"] = result.terminated.float()
         return result
 
 
@@ -82,6 +84,14 @@ def test_ends_are_counted_and_forgotten(monkeypatch: pytest.MonkeyPatch):
     player.step()
     assert not bool(player._memory["h"].any())
     assert (player.ended, player.fallen) == (1, 1) and player.measured == {}
+
+
+@pytest.mark.parametrize(("task", "falls"), [("hopper", True), ("push", False)])
+def test_what_ends_without_success_is_a_fall_where_nothing_else_ends(task: str, falls: bool):
+    player = make_player(task)
+    done = torch.ones(1, dtype=torch.bool)
+    player._end(StepResult(player._obs, torch.zeros(1), done, ~done, player._obs, {}))
+    assert (player.ended, player.fallen) == (1, int(falls))
 
 
 def test_a_task_without_commands():

@@ -359,8 +359,8 @@ class LeggedEnv(MujocoVecEnv):
         }
 
     def load_task_state(self, state: Mapping[str, Any]) -> None:
-        self._numbers.matrix.copy_(state["numbers"])
-        self._flags.matrix.copy_(state["flags"])
+        self._numbers.load(state["numbers"])
+        self._flags.load(state["flags"])
         for name, value in self.physics_draws.randomizer.samples.items():
             value.copy_(state["samples"][name])
         self.command.load_state_dict(state["command"])

@@ -17,12 +17,13 @@ class ManipulationConfig:
     """A tabletop task of one arm.
 
     task: which one.  horizon: control steps.
-    deadline: what is not solved by the horizon has failed: the episode terminates there, and the critic sees the time
-        that is left. Without one it is truncated, and failures teach only by their being worth little as they stand.
+    deadline: what is not solved by the horizon has failed: the episode terminates there, and the group ``critic`` has
+        the time that is left. Without one it is truncated, and its last observation is worth what the critic thinks.
     control_dt, physics_dt: seconds.
     ik_steps: times a control step that the joints' targets are set anew, each time after an equal part of the move.
     reward: ``sparse``, 1 at success and 0 before; or ``dense``, the same plus the gain of the task's progress in
-        [0, 1], a potential, so that the best behaviour stays the same (Ng, Harada and Russell 1999).
+        [0, 1], a potential, so that without a deadline the best behaviour stays the same (Ng, Harada and Russell 1999);
+        with one, what a failure has gained remains.
     axes: elements of the action, of :data:`AXES`; the hand keeps its height and orientation along those left out.
     position_scale, rotation_scale: m and rad that an action of 1 moves the hand's target in a control step.
     workspace_low, workspace_high: box that the target stays in, m, world.
@@ -38,7 +39,7 @@ class ManipulationConfig:
     task: str
     description: str = ""
     horizon: int = 100
-    deadline: bool = True
+    deadline: bool = False
     control_dt: float = 0.05
     ik_steps: int = 1
     physics_dt: float = 0.005

@@ -281,5 +281,5 @@ class ManipulationEnv(MujocoVecEnv):
 
     def load_task_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of :meth:`task_state`."""
-        self._buffers.matrix.copy_(state["buffers"])
+        self._buffers.load(state["buffers"])
         self._state = self.read()

@@ -61,7 +61,7 @@ def test_the_expert_of_the_original_solves_it(maniskill: dict[str, Any], number:
     for _ in range(60):
         result = env.step(expert.act())
         total += float(result.reward)
-    assert bool(result.truncated) and not bool(result.terminated)
+    assert bool(result.terminated) and not bool(result.truncated)
     assert total == pytest.approx(1.2)  # the whole potential
     found = {name: float(value) for name, value in result.metrics.items()}
     assert found["success"] == found["success_at_end"] == found["grasped"] == found["followed"] == 1.0

@@ -28,3 +28,8 @@ def test_the_clock_of_symmetric_gaits(offsets, sign):
 
 def test_a_gallop_has_no_mirror_image():
     assert gait_mirror(torch.tensor([0.0, 0.1, 0.5, 0.6]), LEGS) is None
+
+
+def test_what_has_no_counterpart_stays():
+    names = ("base", "FL_hip", "head", "FR_hip", "RL_hip", "x")
+    assert leg_mirror(names).index == (0, 3, 2, 1, 4, 5)

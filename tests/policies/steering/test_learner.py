@@ -56,12 +56,15 @@ def test_a_transition_says_what_follows_it_and_how_much_that_counts() -> None:
         active=torch.tensor([True, True, True, False]),
         steps=torch.tensor([3, 2, 1, 3]),
     )
-    found = transitions(-now, torch.zeros(4, 2), result, gamma=0.5)
+    late = torch.zeros(4, dtype=torch.bool)
+    found = transitions(-now, torch.zeros(4, 2), result, gamma=0.5, late=late)
     assert found.next_observations.flatten().tolist() == [0.0, 11.0, 12.0]
     assert found.dones.flatten().tolist() == [0.0, 0.0, 1.0]
     assert found.discounts.flatten().tolist() == [0.125, 0.25, 0.5]
     assert found.rewards.flatten().tolist() == [1.0, 2.0, 3.0]
     assert found.observations.flatten().tolist() == [0.0, -1.0, -2.0] and found.actions.shape == (3, 2)
+    at_the_deadline = transitions(-now, torch.zeros(4, 2), result, gamma=0.5, late=~late)
+    assert not at_the_deadline.dones.any() and at_the_deadline.next_observations.flatten().tolist() == [0.0, 11.0, 12.0]
 
 
 class Rest(Compass):
