@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from embodied import checkpoint as checkpoints
+from envs.mujoco.vec_env import MujocoVecEnv
 from scripts.cli import main
 from scripts.train import RESUMABLE, configure
 
@@ -63,6 +64,18 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -
         path.unlink()
     assert main(["train", f"resume={killed}"]) == 0
     assert records(whole) == records(killed)
+
+
+def test_a_run_of_another_version_is_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("the environment's state is of another version")
+
+    run = tiny_run(tmp_path / "run")
+    monkeypatch.setattr(MujocoVecEnv, "load_state_dict", refuse)
+    message = error(capsys, f"resume={run}", "total_steps=128")
+    assert "step_000000000064: the environment's state is of another version" in message
 
 
 def test_what_may_not_change_on_resuming(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

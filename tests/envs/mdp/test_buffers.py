@@ -61,3 +61,12 @@ def test_the_numbers_of_a_column_lie_side_by_side():
     assert copy.dtype == torch.float32 and torch.equal(copy, x.float())
     assert copy[:, 2, 3].is_contiguous() and copy.movedim(0, -1).is_contiguous()
     assert worlds_last(x[:, 0, 0]).tolist() == [0.0, 12.0] and worlds_last(x[:0]).shape == (0, 3, 4)
+
+
+def test_a_state_of_another_layout_is_refused():
+    buffers, other = make(), make()
+    other.matrix.uniform_()
+    buffers.load(other.matrix)
+    assert torch.equal(buffers.matrix, other.matrix)
+    with pytest.raises(ValueError, match=r"shape \(4, 8\), not \(4, 9\).*another version.*embodied train init=RUN"):
+        buffers.load(other.matrix[:, 1:])
