@@ -148,8 +148,12 @@ def check(config: DictConfig, override: Override) -> None:
 
 
 def _fixed(config: DictConfig, key: str) -> bool:
-    """The key belongs to a dataclass, whose keys are what they are."""
-    return is_dataclass(OmegaConf.get_type(config, key.rpartition(".")[0] or None))
+    """The key would go into a dataclass, whose keys are what they are."""
+    parent, node = key, None
+    while parent and not isinstance(node, DictConfig):
+        parent = parent.rpartition(".")[0]
+        node = _select(config, parent) if parent else config
+    return is_dataclass(OmegaConf.get_type(node))
 
 
 def _kind(value: Any) -> str | None:

@@ -80,6 +80,7 @@ def test_powers_of_ten_are_whole_numbers_where_they_can_be(argument: str, value:
         ("task.dt.x=1", "unknown key 'task.dt.x'"),
         ("task.limt=1", "(a key that is not listed there: +task.limt=...)"),
         ("+algo.new=1", "unknown key 'algo.new'"),
+        ("+algo.new.inner=1", "unknown key 'algo.new.inner'"),
         ("+new=1", "unknown key 'new'"),
         ("task.dt=abc", "task.dt=abc: must be a number"),
         ("task.dt=true", "task.dt=true: must be a number"),
@@ -95,7 +96,10 @@ def test_wrong_overrides(config: DictConfig, argument: str, part: str) -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    ["seed=1", "+seed=1", "task.dt=1", "task.dt=null", "task.limit=abc", "+task.new=1", "~task.dt", "task.range=[0,2]"],
+    [
+        *("seed=1", "+seed=1", "task.dt=1", "task.dt=null", "task.limit=abc", "task.range=[0,2]"),
+        *("+task.new=1", "+task.push.new=1", "+task.new.inner=1", "~task.dt", "~task.push.speed"),
+    ],
 )
 def test_right_overrides(config: DictConfig, argument: str) -> None:
     check(config, parse([argument])[0])
