@@ -126,7 +126,7 @@ def test_the_expert_solves_it_and_the_reward_telescopes() -> None:
     for _ in range(60):
         result = env.step(expert.act())
         total += result.reward
-    assert result.truncated.all() and not result.terminated.any()
+    assert result.terminated.all() and not result.truncated.any()
     m = result.metrics
     assert m["success"].mean() >= 0.95 and (m["success"] == m["success_at_end"]).all()
     assert m["followed"].mean() >= 0.97 and (m["success_once"] >= m["success_at_end"]).all()

@@ -66,7 +66,7 @@ def test_the_last_image_is_of_the_episode_that_ended() -> None:
     result = chunked.step(second)
     for action in torch.cat([first, second], 1).split(1, 1)[:6]:
         expected = single.step(action)
-    assert result.truncated.all() and expected.truncated.all()
+    assert result.terminated.all() and expected.terminated.all()
     assert torch.equal(result.final_obs["image"], expected.final_obs["image"])
     assert torch.equal(result.obs["image"], expected.obs["image"])
     assert not torch.equal(result.obs["image"], result.final_obs["image"])
