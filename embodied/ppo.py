@@ -20,6 +20,7 @@ from . import distributed, returns, schedules
 from .normalize import RewardScaler, RunningMoments
 from .ppo_config import PPOConfig as PPOConfig
 from .rollout import Batch, Rollout, minibatches, pieces
+from .runtime import threads_for
 from .symmetry import MirrorImages
 from .types import Evaluation, Policy, Symmetry
 
@@ -158,12 +159,19 @@ class PPO:
         if self.mirror is not None:
             self.mirror.reflect(rollout)
         sums, steps = [0.0] * len(_STATISTICS), 0
-        for statistics in self._epochs(rollout):
-            sums = [a + b for a, b in zip(sums, statistics, strict=True)]
-            steps += 1
+        with threads_for(self._work(rollout), rollout.device):
+            for statistics in self._epochs(rollout):
+                sums = [a + b for a, b in zip(sums, statistics, strict=True)]
+                steps += 1
         self.updates += 1
         figures |= {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
         return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps), **self._skips()}
+
+    def _work(self, rollout: Rollout) -> float:
+        """Rows of a minibatch times parameters; a policy that denoises uses them several times."""
+        rows = rollout.reward.numel() / self.config.num_minibatches * (1 if self.mirror is None else 2)
+        process = getattr(self.policy, "process", None)
+        return rows * sum(p.numel() for p in self.parameters) * (1 if process is None else process.steps)
 
     def _skips(self) -> dict[str, float]:
         return {"updates_skipped": float(self.skipped)} if self.config.grouped else {}

@@ -77,6 +77,24 @@ def use_threads(requested: int = 0) -> int:
     return threads
 
 
+LITTLE = 5e7
+"""Rows times parameters below which one thread is faster than two: torch's threads wait passively, since the simulation
+needs the processors, and waking them for every product takes longer than the product (measured with perceptrons: at 64
+rows one thread is 2.4 to 3.6 times as fast; they break even at about 5e7)."""
+
+
+@contextlib.contextmanager
+def threads_for(work: float, device: torch.device) -> Iterator[None]:
+    """Within this context torch computes on one thread, if there is little to do; work: rows times parameters."""
+    threads = torch.get_num_threads()
+    few = device.type == "cpu" and work < LITTLE
+    torch.set_num_threads(1 if few else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def keep_memory() -> bool:
     """Have glibc keep freed memory for the next minibatch; returns whether it does (not on other systems).
 

@@ -11,7 +11,15 @@ import pytest
 import torch
 
 from embodied import runtime
-from embodied.runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
+from embodied.runtime import (
+    GracefulStop,
+    fast_matmul,
+    keep_memory,
+    load_random_state,
+    random_state,
+    threads_for,
+    use_threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -91,3 +99,18 @@ def test_keeping_memory_is_harmless_anywhere(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
     assert keep_memory() is False
+
+
+def test_little_work_takes_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for work, device, threads in ((1e6, "cpu", 1), (1e9, "cpu", 2), (1e6, "cuda", 2)):
+            with threads_for(work, torch.device(device)):
+                assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="x"), threads_for(1.0, torch.device("cpu")):
+            raise ValueError("x")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
