@@ -24,6 +24,7 @@ from .benching import claims, jobs, tables, vla
 from .benching.figures import collect
 from .benching.finetune import Budget, Planner, execute
 from .benching.protocol import Protocol
+from .benching.vla_config import VLABenchConfig
 from .common import user_errors
 from .config import compose, parse, plain, typed
 
@@ -105,7 +106,7 @@ class BenchConfig:
 
 SCHEMAS = {
     "Settings of embodied bench finetune": (BenchConfig, "bench"),
-    "Settings of embodied bench vla": (vla.VLABenchConfig, "bench_vla"),
+    "Settings of embodied bench vla": (VLABenchConfig, "bench_vla"),
 }
 
 

@@ -25,7 +25,8 @@ from embodied.datasets.recording import INSTRUCTION, Expert, PolicyExpert, Tally
 from embodied.provenance import provenance
 from embodied.types import VecEnv
 
-from .common import load_agent, make_env, pick_device, user_errors
+from .agents import load_agent
+from .common import make_env, pick_device, user_errors
 from .config import UserError, compose, plain, typed
 from .evaluate import check_fit
 

@@ -22,7 +22,8 @@ from embodied.provenance import provenance
 from embodied.transfer import check_decisions
 from embodied.types import TaskSpec
 
-from .common import Agent, load_agent, make_env, pick_device, read_config, resolve_checkpoint, run_folder
+from .agents import load_agent, read_config
+from .common import Agent, make_env, pick_device, resolve_checkpoint, run_folder
 from .config import UserError, compose, parse, plain, typed
 from .remote import is_remote
 

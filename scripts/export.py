@@ -27,7 +27,8 @@ from embodied import checkpoint as checkpoints
 from embodied.provenance import provenance
 from embodied.types import Obs
 
-from .common import Agent, load_agent, make_env, resolve_checkpoint, run_folder, user_errors
+from .agents import load_agent
+from .common import Agent, make_env, resolve_checkpoint, run_folder, user_errors
 from .config import UserError, compose, typed
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from omegaconf import MISSING, DictConfig
 
 from envs.graphics import NoGraphicsError, choose_gl
 
-from .common import load_agent, make_env, read_config
+from .agents import load_agent, read_config
+from .common import make_env
 from .config import UserError, compose, parse, plain, typed
 from .player import Player
 

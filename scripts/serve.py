@@ -29,7 +29,8 @@ from embodied.text import encode_text
 from embodied.types import Obs
 from policies.remote import TOKEN, RemoteConfig
 
-from .common import Agent, load_agent, pick_device, resolve_checkpoint, user_errors
+from .agents import load_agent
+from .common import Agent, pick_device, resolve_checkpoint, user_errors
 from .config import UserError, compose, typed
 from .serving import Entry, PolicyServer, Served
 

@@ -25,7 +25,8 @@ from embodied.train import TrainingStopped, TrainResult, drive
 from policies.steering.dsrl import DSRLConfig
 from policies.steering.expo import EXPOConfig
 
-from .common import load_agent, make_env, pick_device, read_config, resolve_checkpoint, user_errors
+from .agents import load_agent, read_config
+from .common import make_env, pick_device, resolve_checkpoint, user_errors
 from .config import UserError, compose, parse, plain, typed
 from .evaluate import check_fit
 from .runs import check_free, closing_words, given, open_run, resumed, say, shown, source_of, stored

@@ -26,7 +26,8 @@ from embodied.ppo import actor_and_critic
 from embodied.symmetry import MirrorImages
 from embodied.train import TrainConfig, TrainingStopped, TrainResult, check_groups, train
 
-from .common import make_env, pick_device, read_config, resolve_checkpoint, user_errors
+from .agents import read_config
+from .common import make_env, pick_device, resolve_checkpoint, user_errors
 from .config import UserError, compose, expand, plain, typed
 from .runs import RESUMABLE as RESUMABLE
 from .runs import check_free, closing_words, given, open_run, resumed, say, shown, source_of, stored

@@ -61,7 +61,7 @@ def verify(folder: Path, config: VerifyConfig) -> Report:
         return verify_bundle(folder)
     from sim2real.deployed import DeployedPolicy
 
-    from .common import load_agent
+    from .agents import load_agent
 
     agent = load_agent(config.checkpoint)
     try:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from embodied.configuration import choice, positive, whole, within
 from embodied.provenance import provenance
 from envs.graphics import NoGraphicsError, choose_gl
-from envs.tasks.tabletop.rows import ROWS
 
-from ..config import UserError, compose, parse, plain, typed
+from ..config import UserError
 from . import jobs, vla_compare
+from .vla_config import VLABenchConfig, configure
 from .vla_figures import ByRow, Result
 from .vla_gallery import Shot, choose
 from .vla_methods import Methods
@@ -24,60 +23,6 @@ from .vla_tables import document, write
 
 SWAPPED_ROW = "two_objects_seen"
 """The row that is also played with the other object named."""
-
-
-@dataclass(frozen=True)
-class VLABenchConfig:
-    """The settings of the benchmark.
-
-    what: vla: any policies on the rows of put_on_plate, or a comparison of methods.
-    policies: who plays: run folders, checkpoints, shipped names, bundles; or named, {ppo: RUN, sft: RUN}.
-    compare: which of protocol.methods, each trained from one warm-up; instead of policies.
-    seeds: training runs of each method: 0, 1, ...
-    preset: full, or quick: a tiny comparison that shows that everything works, and nothing else.
-    rows: of docs/put_on_plate.md.  episodes: of each row.  seed: which ones; the same seed gives the same episodes.
-    gallery: failed episodes of each policy on film.
-    name: of the files; default: rows or compare.
-    num_worlds: simulations side by side in a job.  processes: jobs at once.  num_threads: CPU threads of each.
-    level, resamples: of the intervals.
-    work: the folder of all jobs; what is done there is not done again.  out: where the results go.
-    protocol: how methods are trained: configs/bench_vla.yaml, each of its keys open to change.
-    """
-
-    what: str = "vla"
-    policies: Any = None
-    compare: list[str] = field(default_factory=list)
-    seeds: int = 3
-    preset: str = "full"
-    rows: list[str] = field(default_factory=lambda: list(ROWS))
-    episodes: int = 200
-    seed: int = 0
-    gallery: int = 5
-    name: str | None = None
-    num_worlds: int = 50
-    processes: int = 2
-    num_threads: int = 1
-    level: float = 0.95
-    resamples: int = 2000
-    work: str = "runs/bench/vla"
-    out: str = "results/vla"
-    protocol: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        choice("preset", self.preset, vla_compare.PRESETS)
-        for name in ("seeds", "episodes", "num_worlds", "processes", "num_threads", "resamples"):
-            positive(name, getattr(self, name))
-        for name in ("seed", "gallery"):
-            whole(name, getattr(self, name), 0)
-        within("level", self.level, 0.5, 0.999)
-        for name, valid in (("rows", list(ROWS)), ("compare", list(self.protocol.get("methods", {})))):
-            entries = getattr(self, name)
-            if len(set(entries)) < len(entries):
-                raise ValueError(f"{name}={entries}: names one twice")
-            for entry in entries:
-                choice(name, entry, valid)
-        if bool(self.policies) == bool(self.compare) or not self.rows:
-            raise ValueError("give either policies=[RUN,...] or compare=[sft,ppo,...], and at least one row")
 
 
 @dataclass(frozen=True)
@@ -113,15 +58,6 @@ def main(argv: Sequence[str]) -> int:
     print("\n".join(f"written to {path}" for path in paths))
     print(json.dumps({"results": str(paths[0]), "failed": len(outcome.failed)}))
     return 1 if outcome.failed else 0
-
-
-def configure(argv: Sequence[str]) -> VLABenchConfig:
-    """The settings: the preset's go before the defaults, the command line's before both."""
-    given = {str(o.key_or_group): o.value() for o in parse(argv)}
-    preset = vla_compare.PRESETS.get(str(given.get("preset")), {})
-    composed = compose(VLABenchConfig, "bench_vla", [*(f"{k}={v}" for k, v in preset.items() if k not in given), *argv])
-    plain(composed)
-    return typed(VLABenchConfig, composed)
 
 
 def named(policies: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embodied import checkpoint as checkpoints
 from embodied.configuration import choice, from_mapping, positive
@@ -20,36 +20,14 @@ from ..common import user_errors
 from ..config import UserError
 from . import jobs
 from .jobs import Job, module_job, suite_job
+from .vla_config import VLABenchConfig
 from .vla_methods import WARM_UP
-
-if TYPE_CHECKING:
-    from .vla import VLABenchConfig
 
 SFT, RL = "sft", "rl"
 SAMPLES, TIME = "samples", "time"
 BUDGETS = (SAMPLES, TIME)
 CHECKPOINTS = 20  # of a run of reinforcement learning, to choose one by its time
 FINE_TUNING = "scripts.benching.vla_sft"
-QUICK = {
-    "compare": "[sft,ppo,grpo,dpo]",
-    "seeds": "1",
-    "rows": "[in_distribution,two_objects_seen]",
-    "episodes": "4",
-    "gallery": "1",
-    "resamples": "200",
-    "protocol.task": "['task.image_size=0']",
-    "protocol.policy": "['policy=compact_vla','policy.trunk.width=16','policy.trunk.blocks=1','policy.trunk.heads=2']",
-    "protocol.warmup": "{episodes: 4, steps: 20}",
-    "protocol.sft": "{episodes: 4, steps: 20}",
-    "protocol.steps": "1920",
-    "protocol.train": "['num_worlds=8','algo.num_epochs=1','algo.num_minibatches=2']",
-    "protocol.methods.grpo.settings": "['algo=grpo','task.group=4','algo.group_size=4']",
-    "protocol.methods.dpo.settings": "['algo=dpo','task.group=4','algo.group_size=4','algo.num_minibatches=1']",
-    "work": "runs/bench/vla_quick",
-    "out": "runs/bench/vla_quick/results",
-}
-"""A tiny budget that shows that everything works, and nothing else; what the command line names goes first."""
-PRESETS: dict[str, dict[str, str]] = {"full": {}, "quick": QUICK}
 
 
 @dataclass(frozen=True)

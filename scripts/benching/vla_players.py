@@ -19,7 +19,8 @@ import envs
 from embodied.checkpoint import MODEL
 from embodied.types import Decision, Obs, Policy, TaskSpec
 
-from ..common import load_agent, read_config, resolve_checkpoint, user_errors
+from ..agents import load_agent, read_config
+from ..common import resolve_checkpoint, user_errors
 from ..config import UserError
 from ..remote import digest as remote_digest
 from ..remote import is_remote, remote_agent

@@ -18,7 +18,7 @@ from embodied.configuration import from_mapping
 from embodied.datasets import load_episodes
 from embodied.imitation import ImitationConfig, clone
 
-from ..common import load_agent
+from ..agents import load_agent
 
 
 @dataclass(frozen=True)

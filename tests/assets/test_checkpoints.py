@@ -7,7 +7,8 @@ import torch
 
 import envs
 from embodied import checkpoint as checkpoints
-from scripts.common import SHIPPED, load_agent, shipped
+from scripts.agents import load_agent
+from scripts.common import SHIPPED, shipped
 
 NAMES = shipped()
 

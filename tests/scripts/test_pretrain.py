@@ -15,7 +15,7 @@ from embodied import checkpoint as checkpoints
 from embodied.datasets import DatasetInfo, Episode, Episodes, GroupInfo, create_dataset
 from embodied.types import ActionSpec, ObsGroup, TaskSpec
 from scripts import evaluate, export, pretrain
-from scripts.common import load_agent
+from scripts.agents import load_agent
 from scripts.config import UserError
 
 pytest.importorskip("pyarrow")

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 import policies
 from embodied import checkpoint as checkpoints
 from embodied.normalize import ObsNormalizer
+from scripts.agents import load_agent
 from scripts.cli import main
-from scripts.common import load_agent, make_env
+from scripts.common import make_env
 from scripts.config import compose, plain
 from scripts.steer import configure, steered
 from scripts.train import RunConfig

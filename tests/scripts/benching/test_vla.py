@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from embodied import checkpoint
+from scripts.agents import load_agent
 from scripts.benching import vla_sft
 from scripts.cli import main
-from scripts.common import load_agent
 
 from .vla_made import untrained_run
 

@@ -8,8 +8,8 @@ import pytest
 
 from scripts.benching import vla_compare
 from scripts.benching.jobs import Job, unique
-from scripts.benching.vla import configure
 from scripts.benching.vla_compare import Plan, Planner, Point, chosen, time_limit, within
+from scripts.benching.vla_config import configure
 from scripts.config import UserError, compose
 from scripts.pretrain import PretrainConfig
 from scripts.train import RunConfig
