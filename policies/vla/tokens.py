@@ -25,6 +25,7 @@ from . import bins as likelihood
 from .bins import LIKELIHOODS, Bins
 from .critics import CRITICS, SeparateCritic, SharedCritic
 from .heads import HEADS
+from .privileged import PrivilegedHead, hidden_elements
 from .tokenizer import WORDS
 from .trunk import IMAGE, MEASURED, Trunk, TrunkConfig
 
@@ -37,6 +38,7 @@ class CompactVLAConfig:
     likelihood: what has a ratio of its own, a ``token``, an ``action`` or the ``chunk``.
     temperature: of the distribution that tokens are drawn from, and judged by; imitation does not know it.
     label_smoothing: share of the imitation targets' mass that is spread over all tokens.
+    privileged_weight: of imitation's auxiliary loss, ``privileged.py``, where the task has a group ``critic``; 0: none.
     critic: ``shared``, a query on the trunk, or ``separate``, a perceptron on the group ``critic``.
     critic_hidden, critic_activation: of the separate one.
     """
@@ -47,6 +49,7 @@ class CompactVLAConfig:
     likelihood: str = "action"
     temperature: float = 1.0
     label_smoothing: float = 0.0
+    privileged_weight: float = 0.0
     critic: str = "shared"
     critic_hidden: tuple[int, ...] = (256, 256)
     critic_activation: str = "elu"
@@ -60,6 +63,7 @@ class CompactVLAConfig:
         choice("policy.likelihood", self.likelihood, LIKELIHOODS)
         positive("policy.temperature", self.temperature)
         within("policy.label_smoothing", self.label_smoothing, 0.0, 1.0)
+        within("policy.privileged_weight", self.privileged_weight, 0.0, 1e6)
         choice("policy.critic", self.critic, CRITICS)
         choice("policy.critic_activation", self.critic_activation, ACTIVATIONS)
 
@@ -71,7 +75,10 @@ def action_limits(action: ActionSpec) -> tuple[float, float]:
 
 
 class CompactVLAPolicy(nn.Module):
-    """trunk, head: what imitation trains.  critic: asks the trunk, or sees privileged measurements."""
+    """trunk, head: what imitation trains.  critic: asks the trunk, or sees privileged measurements.
+
+    privileged: what imitation trains beside them, and reinforcement learning leaves alone.
+    """
 
     recurrent = False
     factor_weight: Tensor
@@ -89,6 +96,9 @@ class CompactVLAPolicy(nn.Module):
             if config.critic == "shared"
             else SeparateCritic(spec, config.critic_hidden, config.critic_activation)
         )
+        self.privileged: PrivilegedHead | None = None
+        if config.privileged_weight and len(hidden_elements(spec)):
+            self.privileged = PrivilegedHead(spec, config.trunk.width)
         ones = torch.ones(likelihood.factor_count(config.likelihood, self.chunk))
         self.register_buffer("factor_weight", ones, persistent=False)
         self.register_buffer("factor_clip", ones.clone(), persistent=False)
@@ -128,9 +138,12 @@ class CompactVLAPolicy(nn.Module):
 
     def imitation_loss(self, obs: Obs, action: Tensor) -> Tensor:
         """Cross entropy (B,) of demonstrated chunks (B, H, A); beyond the limits, of the limits' tokens."""
-        token = self.bins.token(action)
-        logits = self.head.logits(self.trunk, self.trunk.encode(obs), token)
-        return likelihood.cross_entropy(logits, token, self.config.label_smoothing)
+        token, context = self.bins.token(action), self.trunk.encode(obs)
+        logits = self.head.logits(self.trunk, context, token)
+        loss = likelihood.cross_entropy(logits, token, self.config.label_smoothing)
+        if self.privileged is None:
+            return loss
+        return loss + self.config.privileged_weight * self.privileged.loss(obs, self.trunk, context)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take trunk and head of another policy's ``state_dict()``, without its critic.

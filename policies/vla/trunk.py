@@ -4,7 +4,7 @@ The context attends to itself alone, so it is computed once, whatever is asked: 
 token after the other. Queries pass through the same blocks, with the context's keys and values before their own. In
 the last block nobody attends to what the context would become, so there its keys and values are all that is computed.
 
-Legend: B rows; S context tokens (36 of the image, W words, 1 of the measurements); Q queries; E width; P heads.
+Legend: B rows; S context tokens (17 of the image, W words, 1 of the measurements); Q queries; E width; P heads.
 """
 
 from __future__ import annotations

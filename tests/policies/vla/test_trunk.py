@@ -86,7 +86,7 @@ def test_what_a_task_has_not_got_is_left_out(missing: str) -> None:
     net, obs = Trunk(spec, TrunkConfig(**TINY)), observations(4)
     del obs[missing]
     tokens, visible = net.tokens(obs)
-    assert tokens.shape[1] == {"image": 1 + 8, "instruction": 1 + 36}[missing]
+    assert tokens.shape[1] == {"image": 1 + 8, "instruction": 1 + 17}[missing]
     assert (visible is None) == (missing == "instruction")
     assert net.decode(torch.randn(4, 2, 16), net.encode(obs), causal=True)[0].shape == (4, 2, 16)
 
