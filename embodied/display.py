@@ -39,7 +39,8 @@ class LineDisplay:
         self._next = now + self.interval
         self.interval = min(60.0, self.interval * 1.2)
         shown = {name: f"episode/{name}" for name in ("return", "length", "success")}
-        shown |= {name: name for name in ("loss", "validation_loss", "action_error")}  # of imitation
+        imitation = ("loss", "validation_loss", "action_error", "first_action_error")
+        shown |= {name: name for name in imitation}
         figures = "  ".join(f"{name} {_number(record[key])}" for name, key in shown.items() if key in record)
         print(f"{headline(record, total_steps)}  {figures}", flush=True)
 

@@ -139,20 +139,29 @@ class Cloner:
     @torch.no_grad()
     def validate(self) -> Record:
         """Of the averaged weights on held-out episodes: the loss, and the mean absolute error of the most likely action
-        [policy units]. The same windows and the same draws every time, and training does not notice."""
+        [policy units], over all decisions and over the first one of each episode. The same windows and the same draws
+        every time, and training does not notice.
+
+        A policy that sees nothing but itself may follow a demonstration well once it is under way; its first decision
+        tells whether it knows where to go.
+        """
         if self.validation is None:
             return {}
-        policy: Any = self.average.module
-        count = min(VALIDATION_WINDOWS, len(self.validation))
-        rows = torch.linspace(0, len(self.validation) - 1, count).long()
-        losses, errors = [], []
+        rows, firsts = (_thinned(part) for part in (torch.arange(len(self.validation)), self.validation.firsts()))
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.config.seed)
-            for part in rows.split(256):
-                obs, action, mask = self.seen(self.validation.batch(part))
-                losses.append(policy.imitation_loss(obs, action))
-                errors.append((policy.act(obs, deterministic=True).action - action).abs()[mask])
-        return {"validation_loss": torch.cat(losses).mean().item(), "action_error": torch.cat(errors).mean().item()}
+            loss, error = self._held_out(self.validation, rows)
+            record = {"validation_loss": loss, "action_error": error}
+            return record | ({"first_action_error": self._held_out(self.validation, firsts)[1]} if len(firsts) else {})
+
+    def _held_out(self, windows: Windows, rows: Tensor) -> tuple[float, float]:
+        policy: Any = self.average.module
+        losses, errors = [], []
+        for part in rows.split(256):
+            obs, action, mask = self.seen(windows.batch(part))
+            losses.append(policy.imitation_loss(obs, action))
+            errors.append((policy.act(obs, deterministic=True).action - action).abs()[mask])
+        return torch.cat(losses).mean().item(), torch.cat(errors).mean().item()
 
     def seen(self, window: Window) -> Window:
         """A batch as the policy sees it: on its device, shaped as the task shows it, normalised."""
@@ -300,6 +309,11 @@ def _iterate(cloner: Cloner, stop: GracefulStop) -> tuple[Record, bool]:
     cloner.seconds += time.perf_counter() - begin
     timing = {"step": cloner.step, "seconds": cloner.seconds, "steps_per_second": len(figures) / spent}
     return timing | record, last
+
+
+def _thinned(rows: Tensor) -> Tensor:
+    """At most VALIDATION_WINDOWS of them, evenly."""
+    return rows[torch.linspace(0, len(rows) - 1, min(VALIDATION_WINDOWS, len(rows))).long()]
 
 
 def _next_multiple(step: int, interval: int) -> int:

@@ -193,7 +193,12 @@ class EarlyReport:
 
 def early_report(record: Record, steps: int) -> str:
     """``after 100 steps: loss 0.21, held out 0.23, action error 0.11; 640 steps/s, ready in about 0:19``."""
-    named = {"loss": "loss", "validation_loss": "held out", "action_error": "action error"}
+    named = {
+        "loss": "loss",
+        "validation_loss": "held out",
+        "action_error": "action error",
+        "first_action_error": "of first actions",
+    }
     figures = ", ".join(f"{name} {record[key]:.3g}" for key, name in named.items() if key in record)
     left = math.ceil((steps - record["step"]) / record["steps_per_second"])
     pace = f"{record['steps_per_second']:.0f} steps/s, ready in about {left // 60}:{left % 60:02d}"

@@ -19,8 +19,8 @@ from .runs import say
 
 FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one."""
-CHUNKING = ("chunk", "history")
-"""Keys of a task that say what a decision is; a pretrained policy goes with them."""
+GIVEN = ("chunk", "history", "image_size")
+"""Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
 ALWAYS = "action_scaling"
 """A part of a pretrained policy's configuration that no choice of configs/policy has."""
 
@@ -39,7 +39,7 @@ def choices(pretrained: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
 
 
 def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[str]) -> None:
-    """Take over a pretrained run's settings of policy and chunks, in place.
+    """Take over a pretrained run's settings of policy, chunks and images, in place.
 
     What the command line names goes first, then what was tuned for fine-tuning. They go before those of the task's
     recipe, which may be meant for another policy. Another kind of policy takes those
@@ -56,8 +56,8 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
         known = (key in config.policy and key != "kind") or key == ALWAYS
         if known and value is not None and not _named(f"policy.{key}", overrides):
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
-    for key in CHUNKING:
-        if key in pretrained["task"] and not _named(f"task.{key}", overrides):
+    for key in GIVEN:
+        if key in pretrained["task"] and key in config.task and not _named(f"task.{key}", overrides):
             OmegaConf.update(config, f"task.{key}", pretrained["task"][key], force_add=True)
 
 

@@ -30,7 +30,7 @@ from .common import make_env, pick_device, resolve_checkpoint, user_errors
 from .config import UserError, compose, parse, plain, typed
 from .evaluate import check_fit
 from .runs import check_free, closing_words, given, open_run, resumed, say, shown, source_of, stored
-from .starting import CHUNKING
+from .starting import GIVEN
 from .steering import SteeringRunConfig, SteeringTrainer
 
 RULES = {"dsrl": DSRLConfig, "expo": EXPOConfig}
@@ -117,7 +117,7 @@ def steered(rule: str, base: Mapping[str, Any]) -> dict[str, Any]:
 def chunking(task: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
     """What a decision of the pretrained policy is, where the command line does not say it."""
     named = {override.key_or_group for override in parse(argv)}
-    return [f"task.{key}={task[key]}" for key in CHUNKING if key in task and f"task.{key}" not in named]
+    return [f"task.{key}={task[key]}" for key in GIVEN if key in task and f"task.{key}" not in named]
 
 
 # The run ----------------------------------------------------------------------------------------------------------

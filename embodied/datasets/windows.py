@@ -68,6 +68,10 @@ class Windows(Dataset[Window]):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def firsts(self) -> Tensor:
+        """The rows of the first decisions of episodes."""
+        return (self.frames == self._first[self.frames]).nonzero().squeeze(-1)
+
     def batch(self, rows: Tensor) -> Window:
         """The windows (n,) as one batch."""
         frames = self.frames[rows].unsqueeze(-1)

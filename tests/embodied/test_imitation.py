@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from embodied import checkpoint
+from embodied.datasets import split
 from embodied.imitation import Cloner, CloneResult, ImitationConfig, clone
 from embodied.metrics import read_jsonl
 from embodied.normalize import ObsNormalizer
@@ -47,6 +48,18 @@ class Regressor(nn.Module):
 
 
 # Learning -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_error_of_first_decisions_stands_beside_that_of_all() -> None:
+    data, config = linear_data(), ImitationConfig(validation_share=0.25, num_threads=1)
+    cloner = Cloner(Regressor(), spec(), data, config, CPU)
+    for parameter in cloner.average.parameters():
+        nn.init.zeros_(parameter)  # its action is 0, so that its error is the action's size
+    record = cloner.validate()
+    held_out = split(len(data), 0.25, 0)[1]
+    assert record["action_error"] == pytest.approx(data.action[data.frames_of(held_out)].abs().mean().item())
+    assert record["first_action_error"] == pytest.approx(data.action[data.starts[held_out]].abs().mean().item())
+    assert record["first_action_error"] != pytest.approx(record["action_error"])
 
 
 def test_the_expert_is_found(tmp_path: Path) -> None:
@@ -205,7 +218,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, s
     assert same(tmp_path / "whole", tmp_path / "part")
     both = logged(tmp_path / "whole"), logged(tmp_path / "part")
     assert [r["step"] for r in both[1]] == sorted({10, 20, 30, 40, 50, 60, step})
-    last = {"loss", "validation_loss", "action_error"} if step != 53 else {"validation_loss", "action_error"}
+    last = {"validation_loss", "action_error", "first_action_error"} | ({"loss"} if step != 53 else set())
     assert all(both[0][-1][name] == both[1][-1][name] for name in last)  # a loss is a mean since the record before
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from embodied import checkpoint as checkpoints
 from embodied.datasets import DatasetInfo, Episode, GroupInfo, create_dataset
 from scripts.cli import main
+from scripts.starting import inherit
 from scripts.train import configure
 
 pytest.importorskip("pyarrow")
@@ -38,6 +40,19 @@ def test_a_run_takes_over_what_a_policy_is(pretrained: Path) -> None:
     assert config.algo.num_minibatches == 32  # of the recipe
     given = configure([f"init={pretrained}", "policy.init_std=0.2", "task.chunk=1", "policy.hidden=[7]"])
     assert (given.policy.init_std, given.task.chunk, given.policy.hidden) == (0.2, 1, [7])
+
+
+def test_a_policy_keeps_the_size_of_its_images_where_the_task_has_any() -> None:
+    trained = {"task": {"name": "put_on_plate", "chunk": 4, "image_size": 64}, "policy": {"kind": "compact_vla"}}
+    policy = {"kind": "compact_vla"}
+    seeing = OmegaConf.create({"task": {"chunk": 1, "image_size": 96}, "policy": policy})
+    inherit(seeing, trained, ["init=RUN"])
+    assert seeing.task == {"chunk": 4, "image_size": 64}
+    inherit(seeing, trained, ["init=RUN", "task.image_size=128", "task.chunk=2"])
+    assert seeing.task == {"chunk": 4, "image_size": 64}  # composition has put what was named there before
+    blind = OmegaConf.create({"task": {"chunk": 1}, "policy": policy})
+    inherit(blind, trained, ["init=RUN"])
+    assert blind.task == {"chunk": 4}
 
 
 def test_another_rule_takes_over_what_it_shares(pretrained: Path) -> None:

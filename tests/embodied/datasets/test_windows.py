@@ -46,6 +46,12 @@ def test_dropping_leaves_whole_chunks() -> None:
         Windows(episodes(2), chunk=3, padding="drop")
 
 
+def test_the_first_decisions_of_episodes() -> None:
+    assert Windows(episodes(3, 2, 4)).firsts().tolist() == [0, 3, 5]
+    assert Windows(episodes(3, 2, 4), episodes=torch.tensor([0, 2])).firsts().tolist() == [0, 3]
+    assert Windows(episodes(3, 2, 4), chunk=3, padding="drop").firsts().tolist() == [0, 1]
+
+
 def test_only_some_episodes() -> None:
     windows = Windows(episodes(2, 2, 2), episodes=torch.tensor([0, 2]))
     assert windows.frames.tolist() == [0, 1, 4, 5]
