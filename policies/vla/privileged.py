@@ -1,9 +1,9 @@
 """An auxiliary task for imitation: to say, from what the policy sees, what only the group ``critic`` is told.
 
 Where things are is in every frame, but in few does the action depend on it: once the hand is there, its own position
-says enough. Cloned actions alone teach an untrained eye slowly; positions beside them teach it in every frame (James,
-Davison and Johns 2017, "Transferring End-to-End Visuomotor Control from Simulation to Real World for a Multi-Stage
-Task", arXiv 1707.02267, sec. 3.3). After imitation nobody asks any more.
+says enough. Cloned actions alone teach an untrained eye slowly; positions beside them teach it in every frame: the
+auxiliary outputs of James, Davison and Johns 2017, "Transferring End-to-End Visuomotor Control from Simulation to Real
+World for a Multi-Stage Task", arXiv 1707.02267. After imitation nobody asks any more.
 
 Legend: B rows; E width; P privileged elements.
 """

@@ -1,8 +1,9 @@
 """An image as 17 tokens, by convolutions that the instruction modulates (FiLM, Perez et al. 2018, sec. 2).
 
-16 say what is in which of 4 x 4 cells; the last one says where things are, more exactly than cells do. A few residual
-blocks see a map that is still fine: an object of five pixels, of a colour that other things have as well, is found
-after a thousand images with them, and was not after ten times as many with strided convolutions alone.
+16 say what is in which of 4 x 4 cells; the last one says where things are, more exactly than cells do. Residual blocks
+see a map that is still fine, for the sake of small objects in colours that other things have as well. In a test that
+asked for the place of the named object of `put_on_plate` (5 of 64 pixels wide, 3600 images, batches of 128), 300 steps
+with them halved the error; 400 with strided convolutions down to 8 x 8 left it that of a guess.
 
 Legend: B rows; h, w pixels; C channels; E width; K keypoints.
 """
@@ -54,7 +55,7 @@ def _conv(size_in: int, size_out: int, kernel: int, stride: int) -> nn.Conv2d:
 def halve(channels: list[int]) -> nn.Sequential:
     """Convolutions of stride 2 from three colours on, (B, 3, h, w) -> (B, C, h / 2^n, w / 2^n).
 
-    The last is left as it is: normalised, it begins what residual blocks add to half as fast.
+    The last is neither normalised nor rectified: residual blocks add to it, and learnt more slowly if it was.
     """
     layers: list[nn.Module] = []
     for number, (size_in, size_out) in enumerate(zip([3, *channels], channels, strict=False)):
@@ -91,8 +92,8 @@ class FilmBlock(nn.Module):
 class Keypoints(nn.Module):
     """Where in a map each of K questions is answered, as one token: the mean place under a softmax over all of them.
 
-    The softmax is that of Finn et al. 2016, "Deep Spatial Autoencoders for Visuomotor Learning", arXiv 1509.06113,
-    sec. IV.C; here the summary of what was said has its part in the questions.
+    The spatial softmax is that of Finn et al. 2016, "Deep Spatial Autoencoders for Visuomotor Learning", arXiv
+    1509.06113; here the summary of what was said has its part in the questions.
 
     size: (h, w) of the map.  language: the summary's size; None: there is none.
     """
