@@ -26,7 +26,7 @@ from .benching.finetune import Budget, Planner, execute
 from .benching.protocol import Protocol
 from .benching.vla_config import VLABenchConfig
 from .common import user_errors
-from .config import compose, parse, plain, typed
+from .config import compose, parse, plain, typed, with_preset
 
 QUICK = {
     "tasks": "[hopper]",
@@ -137,10 +137,7 @@ def main(argv: Sequence[str]) -> int:
 
 def configure(argv: Sequence[str]) -> BenchConfig:
     """The settings: the preset's go before the defaults, the command line's before both."""
-    given = {str(o.key_or_group): o.value() for o in parse(argv)}
-    preset = PRESETS.get(str(given.get("preset")), {})
-    added = [f"{key}={value}" for key, value in preset.items() if key not in given]
-    composed = compose(BenchConfig, "bench", [*added, *argv])
+    composed = compose(BenchConfig, "bench", with_preset(PRESETS, argv))
     plain(composed)
     return typed(BenchConfig, composed)
 

@@ -65,6 +65,13 @@ def compose(schema: type, command: str, argv: Sequence[str], nodes: Mapping[str,
     return config
 
 
+def with_preset(presets: Mapping[str, Mapping[str, str]], argv: Sequence[str]) -> list[str]:
+    """The command line after the settings of the preset that it names, without those that it sets itself."""
+    given = {str(override.key_or_group): override.value() for override in parse(argv)}
+    preset = presets.get(str(given.get("preset")), {})
+    return [*(f"{key}={value}" for key, value in preset.items() if key not in given), *argv]
+
+
 def typed(schema: type, config: DictConfig) -> Any:
     """The configuration as the dataclass itself, whose own checks then run.
 

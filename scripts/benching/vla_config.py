@@ -9,7 +9,7 @@ from typing import Any
 from embodied.configuration import choice, positive, whole, within
 from envs.tasks.tabletop.rows import ROWS
 
-from ..config import compose, parse, plain, typed
+from ..config import compose, plain, typed, with_preset
 
 QUICK = {
     "compare": "[sft,ppo,grpo,dpo]",
@@ -89,8 +89,6 @@ class VLABenchConfig:
 
 def configure(argv: Sequence[str]) -> VLABenchConfig:
     """The settings: the preset's go before the defaults, the command line's before both."""
-    given = {str(o.key_or_group): o.value() for o in parse(argv)}
-    preset = PRESETS.get(str(given.get("preset")), {})
-    composed = compose(VLABenchConfig, "bench_vla", [*(f"{k}={v}" for k, v in preset.items() if k not in given), *argv])
+    composed = compose(VLABenchConfig, "bench_vla", with_preset(PRESETS, argv))
     plain(composed)
     return typed(VLABenchConfig, composed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.config import CONFIGS, UserError, compose, plain, schema_node, typed
+from scripts.config import CONFIGS, UserError, compose, plain, schema_node, typed, with_preset
 from scripts.evaluate import EvaluateConfig
 from scripts.pretrain import PretrainConfig
 from scripts.train import RunConfig
@@ -116,3 +116,9 @@ def test_a_misspelt_key_of_a_recipe_is_named_with_the_nearest(tmp_path: Path, mo
     monkeypatch.setattr("scripts.config.CONFIGS", configs)
     with pytest.raises(UserError, match=r"unknown key 'algo.clip_rnge'; did you mean 'clip_range'"):
         composed("task=hopper")
+
+
+def test_a_preset_stands_before_the_command_line_without_what_that_sets() -> None:
+    presets = {"quick": {"steps": "1", "seeds": "[0]"}}
+    assert with_preset(presets, ["preset=quick", "seeds=[1,2]"]) == ["steps=1", "preset=quick", "seeds=[1,2]"]
+    assert with_preset(presets, ["steps=3"]) == ["steps=3"]
