@@ -87,8 +87,13 @@ def configure(argv: Sequence[str]) -> tuple[EvaluateConfig, dict[str, Any]]:
     name = next((str(o.value()) for o in parse(argv) if o.key_or_group == "checkpoint"), None)
     if name is None:
         raise UserError("checkpoint is required: embodied evaluate checkpoint=RUN; `embodied list` shows what there is")
-    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": read_config(name)["task"]})
-    return typed(EvaluateConfig, config), plain(config)["task"]
+    trained = read_config(name)["task"]
+    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": trained})
+    task = plain(config)["task"]
+    if "critic" in trained.get("observations", {}) and "critic" in task.get("observations", {}):
+        # No action depends on what the critic is told, which another task, or a later version, may tell otherwise.
+        task["observations"]["critic"] = trained["observations"]["critic"]
+    return typed(EvaluateConfig, config), task
 
 
 def measure(agent: Agent, task: Mapping[str, Any], config: EvaluateConfig, device: Any) -> dict[str, Any]:

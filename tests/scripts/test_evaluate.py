@@ -82,3 +82,12 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     model.write_bytes(model.read_bytes()[:-4])
     assert main(["evaluate", f"checkpoint={run}"]) == 2
     assert "model.safetensors is damaged" in capsys.readouterr().err
+
+
+def test_another_task_tells_the_critic_what_the_policy_was_trained_with() -> None:
+    from scripts.agents import read_config
+    from scripts.evaluate import configure
+
+    _, task = configure(["checkpoint=go2_velocity", "task=go2_velocity_hard"])
+    assert task["name"] == "go2_velocity_hard"
+    assert task["observations"]["critic"] == read_config("go2_velocity")["task"]["observations"]["critic"]
