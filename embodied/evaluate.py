@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .rollout import cleared
 from .statistics import mean_interval, wilson
@@ -43,7 +43,7 @@ def evaluate(
     act: Policy | Callable[[Obs], Tensor],
     episodes: int,
     seed: int = 0,
-    normalizer: nn.Module | None = None,
+    see: Callable[[Obs], Obs] | None = None,
     deterministic: bool = True,
     level: float = 0.95,
     keep_episodes: bool = False,
@@ -58,7 +58,7 @@ def evaluate(
 
     Args:
         act: a policy, or a function from raw observations to actions (B, H, A).
-        normalizer: the ``ObsNormalizer`` that the policy was trained with; not used with a function.
+        see: turns raw observations into what the policy sees, as its ``ObsNormalizer`` does; not used with a function.
         deterministic: the policy's most likely action; otherwise it draws (from the seed as well).
         keep_episodes: also return ``per_episode``: every episode's metrics and whether it ``crashed``, for paired
             tests; row by row, in order.
@@ -77,7 +77,7 @@ def evaluate(
     # The policy's draws are a function of the seed, and a training run around this one does not notice.
     with torch.random.fork_rng([env.device] if env.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        records, steps = _run(env, _actor(env, act, normalizer, deterministic), episodes, seed, on_progress)
+        records, steps = _run(env, _actor(env, act, see, deterministic), episodes, seed, on_progress)
     result: dict[str, Any] = {
         "episodes": episodes,
         "crashed": sum(not _sound(record) for record in records),
@@ -136,7 +136,7 @@ def _ended(step: StepResult, ended: Tensor) -> list[tuple[int, dict[str, float]]
 
 
 def _actor(
-    env: VecEnv, act: Policy | Callable[[Obs], Tensor], normalizer: nn.Module | None, deterministic: bool
+    env: VecEnv, act: Policy | Callable[[Obs], Tensor], see: Callable[[Obs], Obs] | None, deterministic: bool
 ) -> Callable[[Obs, StepResult | None], Tensor]:
     """A function of the observation and the step that led to it, which clears the memory where an episode ended."""
     if not hasattr(act, "act"):
@@ -148,7 +148,7 @@ def _actor(
         nonlocal memory
         if before is not None:
             memory = cleared(policy, memory, before.done)
-        decision = policy.act(obs if normalizer is None else normalizer(obs), memory, deterministic)
+        decision = policy.act(obs if see is None else see(obs), memory, deterministic)
         memory = decision.memory
         return decision.action
 

@@ -18,6 +18,8 @@ from torch import Tensor
 
 Obs = dict[str, Tensor]
 """Observation groups: ``policy`` (what the robot measures), ``critic`` (privileged), ``image``, ... each (B, ...)."""
+CRITIC_GROUP = "critic"
+"""The group that no action depends on: only values do, which nobody asks for outside training."""
 
 
 @dataclass

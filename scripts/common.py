@@ -12,7 +12,7 @@ import torch
 import envs
 from embodied import checkpoint as checkpoints
 from embodied.normalize import ObsNormalizer
-from embodied.types import Policy, TaskSpec, VecEnv
+from embodied.types import CRITIC_GROUP, Obs, Policy, TaskSpec, VecEnv
 
 from .config import ROOT, UserError, nearest
 
@@ -32,6 +32,19 @@ class Agent(NamedTuple):
     normalizer: ObsNormalizer | None
     spec: TaskSpec
     config: dict[str, Any]
+
+    def see(self, obs: Obs) -> Obs:
+        """Raw observations of any task that fits, (B, ...) a group, as the policy sees them: standardised.
+
+        What only the critic is told may be told otherwise, or not at all, by another task or version, or by a robot:
+        then it is zeros.
+        """
+        critic = self.spec.obs.get(CRITIC_GROUP)
+        if critic is not None:
+            told, rows = obs.get(CRITIC_GROUP), next(iter(obs.values()))
+            if told is None or told.shape[1:] != critic.shape:
+                obs = {**obs, CRITIC_GROUP: torch.zeros(len(rows), *critic.shape, device=rows.device)}
+        return obs if self.normalizer is None else self.normalizer(obs)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def make_expert(env: VecEnv, config: DemosConfig, task: Mapping[str, Any], devic
     if config.expert != SCRIPTED:
         agent = load_agent(config.expert, device)
         check_fit(agent.spec, env.spec)
-        return PolicyExpert(agent.policy, env.num_rows, agent.normalizer, config.noise, config.seed)
+        return PolicyExpert(agent.policy, env.num_rows, agent.see, config.noise, config.seed)
     if task.get("kind") not in EXPERTS:
         raise UserError(
             f"expert=scripted: {env.spec.name} has none, {' and '.join(EXPERTS)} tasks do; "

@@ -20,7 +20,7 @@ from omegaconf import MISSING
 from embodied.evaluate import evaluate
 from embodied.provenance import provenance
 from embodied.transfer import check_decisions
-from embodied.types import TaskSpec
+from embodied.types import CRITIC_GROUP, TaskSpec
 
 from .agents import load_agent, read_config
 from .common import Agent, make_env, pick_device, resolve_checkpoint, run_folder
@@ -89,11 +89,7 @@ def configure(argv: Sequence[str]) -> tuple[EvaluateConfig, dict[str, Any]]:
         raise UserError("checkpoint is required: embodied evaluate checkpoint=RUN; `embodied list` shows what there is")
     trained = read_config(name)["task"]
     config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": trained})
-    task = plain(config)["task"]
-    if "critic" in trained.get("observations", {}) and "critic" in task.get("observations", {}):
-        # No action depends on what the critic is told, which another task, or a later version, may tell otherwise.
-        task["observations"]["critic"] = trained["observations"]["critic"]
-    return typed(EvaluateConfig, config), task
+    return typed(EvaluateConfig, config), plain(config)["task"]
 
 
 def measure(agent: Agent, task: Mapping[str, Any], config: EvaluateConfig, device: Any) -> dict[str, Any]:
@@ -116,7 +112,7 @@ def measure(agent: Agent, task: Mapping[str, Any], config: EvaluateConfig, devic
                 agent.policy,
                 config.episodes,
                 config.seed,
-                agent.normalizer,
+                agent.see,
                 config.deterministic,
                 on_progress=report,
             )
@@ -125,13 +121,16 @@ def measure(agent: Agent, task: Mapping[str, Any], config: EvaluateConfig, devic
     return {"checkpoint": config.checkpoint, "task": env.spec.name, "trained_on": agent.spec.name, **figures}
 
 
-def check_fit(trained: TaskSpec, other: TaskSpec) -> None:
-    """Raise UserError unless a policy trained on one task can see and act in the other."""
+def check_fit(trained: TaskSpec, other: TaskSpec, critic: bool = False) -> None:
+    """Raise UserError unless a policy trained on one task can see and act in the other.
+
+    critic: so must its critic; only learning asks that (see :meth:`Agent.see`).
+    """
     shapes = {name: group.shape for name, group in other.obs.items()}
     faults = [
         f"observation group {name!r} has shape {shapes.get(name, 'none')}, not {group.shape}"
         for name, group in trained.obs.items()
-        if shapes.get(name) != group.shape
+        if shapes.get(name) != group.shape and (critic or name != CRITIC_GROUP)
     ]
     faults += check_decisions(trained, other)
     if faults:

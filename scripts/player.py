@@ -73,8 +73,7 @@ class Player:
     def step(self) -> StepResult:
         """Advance one control period."""
         agent = self.agent
-        seen = self._obs if agent.normalizer is None else agent.normalizer(self._obs)
-        decision = agent.policy.act(seen, self._memory, deterministic=True)
+        decision = agent.policy.act(agent.see(self._obs), self._memory, deterministic=True)
         result = self.env.step(decision.action)
         self._obs, self._memory = result.obs, decision.memory
         self.steps += 1

@@ -130,21 +130,18 @@ def of_agent(agent: Agent, digest: str) -> Served:
             group = spec.obs[name]
             told = name == "instruction"
             inputs[key] = Entry(None, "str", group.shape[0]) if told else Entry(group.shape, group.dtype)
-    blind = {name: group.shape for name, group in spec.obs.items() if name not in KEYS}
     device = policy.factor_weight.device
 
     @torch.no_grad()
     def decide(rows: Sequence[dict[str, Any]]) -> np.ndarray:
-        # Only the value, which nobody asks for, depends on what a robot cannot know.
-        obs: Obs = {name: torch.zeros(len(rows), *shape, device=device) for name, shape in blind.items()}
+        obs: Obs = {}
         for name, key in KEYS.items():
             if key in inputs:
                 column = [row[key] for row in rows]
                 told = name == "instruction"
                 x = encode_text(column, inputs[key].length) if told else torch.from_numpy(np.stack(column))
                 obs[name] = x.to(device)
-        seen = obs if agent.normalizer is None else agent.normalizer(obs)
-        return policy.act(seen, {}, deterministic=True).action.float().cpu().numpy()
+        return policy.act(agent.see(obs), {}, deterministic=True).action.float().cpu().numpy()
 
     about = _about(spec.name, spec.action.chunk, spec.action.names, digest)
     return Served(inputs, _metadata(about, inputs, spec.to_dict(), agent.config.get("task")), decide)

@@ -162,7 +162,7 @@ def make_trainer(env: Any, config: DictConfig, settings: Mapping[str, Any]) -> S
     with user_errors():
         policy: Any = policies.make(settings["policy"], env.spec)
         agent = load_agent(resolve_checkpoint(config.init) if begun is None else begun)
-        check_fit(agent.spec, env.spec)
+        check_fit(agent.spec, env.spec, critic=True)
         if begun is None:
             policy.start_from(agent.policy)
         normalizer = None if agent.normalizer is None else agent.normalizer.to(env.device)

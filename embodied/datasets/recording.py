@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..configuration import positive
 from ..evaluate import quotas
@@ -38,19 +38,19 @@ class Expert(Protocol):
 class PolicyExpert:
     """A trained policy as an expert: its most likely action, and Gaussian noise on top.
 
-    normalizer: the ``ObsNormalizer`` that the policy was trained with, or None.
+    see: turns raw observations into what the policy sees, as its ``ObsNormalizer`` does, or None.
     noise: standard deviation, in policy units.
     """
 
-    def __init__(self, policy: Policy, rows: int, normalizer: nn.Module | None, noise: float, seed: int) -> None:
-        self.policy, self.normalizer, self.noise = policy, normalizer, noise
+    def __init__(self, policy: Policy, rows: int, see: Callable[[Obs], Obs] | None, noise: float, seed: int) -> None:
+        self.policy, self.see, self.noise = policy, see, noise
         self._rows, self.memory = rows, policy.initial_memory(rows)
         self._generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def act(self, obs: Obs) -> Tensor:
         """See :class:`Expert`."""
-        seen = obs if self.normalizer is None else self.normalizer(obs)
+        seen = obs if self.see is None else self.see(obs)
         decision = self.policy.act(seen, self.memory, deterministic=True)
         self.memory = decision.memory
         noise = torch.randn(decision.action.shape, generator=self._generator).to(decision.action)

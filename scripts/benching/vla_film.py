@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     env = row_env(player, s.row, 1, 1, s.number, s.num_threads)
     try:
         frames = watched(env)
-        found = evaluate(env, player.policy, 1, s.number, player.normalizer, keep_episodes=True)
+        found = evaluate(env, player.policy, 1, s.number, player.see, keep_episodes=True)
     finally:
         env.close()
     with VideoWriter(Path(argv[1]), WIDTH, HEIGHT, len(frames) / seconds(env), QUALITY) as writer:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import envs
 from embodied.checkpoint import MODEL
@@ -32,14 +32,14 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Player:
-    """policy: decides; of a bundle it has no likelihood.  normalizer: standardises what the policy sees, or None.
+    """policy: decides; of a bundle it has no likelihood.  see: from raw observations what the policy sees, or None.
 
     task: the task's configuration, with the chunk, the history and the camera that the policy goes with.
     spec: what it was made for; None where that is not known.
     """
 
     policy: Policy
-    normalizer: nn.Module | None
+    see: Callable[[Obs], Obs] | None
     task: dict[str, Any]
     spec: TaskSpec | None
 
@@ -47,7 +47,7 @@ class Player:
     def decide(self, obs: Obs) -> Tensor:
         """The most likely action (B, H, A) at the start of an episode."""
         rows = len(next(iter(obs.values())))
-        seen = obs if self.normalizer is None else self.normalizer(obs)
+        seen = obs if self.see is None else self.see(obs)
         return self.policy.act(seen, self.policy.initial_memory(rows), deterministic=True).action
 
 
@@ -98,7 +98,7 @@ def _checkpoint(source: str) -> Player:
     agent = load_agent(source)
     task = dict(agent.config["task"])
     check_task(source, task)
-    return Player(agent.policy, agent.normalizer, task, agent.spec)
+    return Player(agent.policy, agent.see, task, agent.spec)
 
 
 def _bundle(source: str) -> Player:

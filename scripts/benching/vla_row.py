@@ -87,7 +87,7 @@ def measure(s: RowSettings) -> dict[str, Any]:
     env = row_env(player, s.row, s.episodes, min(s.num_worlds, s.episodes), s.seed, s.num_threads)
     try:
         seen: Any = SwappedInstructions(env) if s.swap else env
-        found = evaluate(seen, player.policy, s.episodes, s.seed, player.normalizer, keep_episodes=True)
+        found = evaluate(seen, player.policy, s.episodes, s.seed, player.see, keep_episodes=True)
         rows = min(s.num_worlds, s.episodes)
         outcome = outcomes(found["per_episode"], s.row, episode_numbers(s.episodes, rows, s.seed))
         latency = latencies(player, env.reset(s.seed), s.decisions)

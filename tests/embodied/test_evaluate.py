@@ -85,7 +85,7 @@ def test_a_policy_sees_standardised_observations_and_its_own_memory() -> None:
     normalizer = ObsNormalizer.of(env.spec)
     normalizer.accumulate({"policy": torch.randn(50, 2) + 3, "critic": torch.randn(50, 2)})
     normalizer.commit()
-    evaluate(env, policy, episodes=8, seed=0, normalizer=normalizer)
+    evaluate(env, policy, episodes=8, seed=0, see=normalizer)
     memories = [memory["h"].abs().sum().item() for _, memory in seen]
     assert [m == 0 for m in memories] == [True, False, False, True, False, False]
     assert seen[0][0]["policy"].mean() < -1.0
