@@ -4,106 +4,25 @@ It follows rsl_rl's recipe for locomotion (adaptive learning rate, actor and cri
 where ``ARCHITECTURE.md`` (section 4) says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate
 adapts to the sample KL, statistics cover active rows of all ranks, likelihoods may have several factors.
 
-Legend: B decisions; F likelihood factors of a decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from . import distributed, returns, schedules
+from .losses import ppo_loss
 from .normalize import RewardScaler, RunningMoments
+from .optimizer import FlatAdam
 from .ppo_config import PPOConfig as PPOConfig
 from .rollout import Batch, Rollout, minibatches, pieces
 from .runtime import threads_for
 from .symmetry import MirrorImages
-from .types import Evaluation, Policy, Symmetry
-
-
-@dataclass
-class Loss:
-    """The loss, a scalar to minimise, and its parts (detached scalars)."""
-
-    total: Tensor
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    kl: Tensor
-    clip_fraction: Tensor
-
-
-def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Tensor, clip: Tensor) -> Loss:
-    """The clipped surrogate of PPO (Schulman et al. 2017, eq. 7 and 9), with likelihood factors.
-
-    Every factor f of a decision has its own ratio ``r_f = exp(log_prob_f - old_log_prob_f)``, clipped to
-    ``1 +- clip_range * clip_f``. The surrogate of a decision is the mean of its factors' surrogates weighted by
-    ``weight_f`` (so its scale does not depend on F), as is its entropy. All means are over the decisions that count.
-
-    The KL divergence from the old policy is estimated by the mean over original decisions (not mirror images) of
-    ``sum_f (r_f - 1) - log r_f`` (Schulman, "Approximating KL divergence", 2020): unbiased, never negative.
-
-    Args:
-        evaluation: log_prob and entropy (B, F), value (B,) of the policy of now.
-        batch: log_prob (B, F); value, advantage, target (B,); mask, original (B,) bool or None.
-        weight, clip: (F,), the policy's factor_weight and factor_clip.
-    """
-    log_ratio = evaluation.log_prob - batch.log_prob
-    ratio = log_ratio.exp()
-    reach = config.clip_range * clip
-    clipped = torch.minimum(torch.maximum(ratio, 1 - reach), 1 + reach)
-    advantage = batch.advantage.unsqueeze(-1)
-    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
-    share = weight / weight.sum()
-    policy = -_mean((surrogate * share).sum(-1), batch.mask)
-    entropy = _mean((evaluation.entropy * share).sum(-1), batch.mask)
-    total = policy - config.entropy_coef * entropy
-    value = torch.zeros_like(policy)
-    if config.advantage == "gae":
-        errors = value_loss(evaluation.value, batch.value, batch.target, config.value_clip, config.value_huber)
-        value = _mean(errors, batch.mask)
-        total = total + config.value_coef * value
-    with torch.no_grad():
-        divergence = (ratio - 1 - log_ratio).sum(-1)
-        moved = ((ratio - 1).abs() > reach).to(ratio.dtype).mean(-1)
-        kl, clip_fraction = _mean(divergence, _both(batch.mask, batch.original)), _mean(moved, batch.mask)
-    return Loss(total, policy.detach(), value.detach(), entropy.detach(), kl, clip_fraction)
-
-
-def value_loss(
-    value: Tensor, old_value: Tensor, target: Tensor, value_clip: float | None, value_huber: float | None = None
-) -> Tensor:
-    """Squared error (B,) of the value; with a clip, the larger of it and that of the value kept near the old one.
-
-    value_huber: d; an error e beyond it counts 2 d |e| - d^2.
-    """
-    loss = _squared(value - target, value_huber)
-    if value_clip is None:
-        return loss
-    kept = old_value + (value - old_value).clamp(-value_clip, value_clip)
-    return torch.maximum(loss, _squared(kept - target, value_huber))
-
-
-def _squared(error: Tensor, huber: float | None) -> Tensor:
-    if huber is None:
-        return error.square()
-    return 2 * nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=huber)
-
-
-def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return x.mean()
-    return torch.where(mask, x, 0.0).sum() / mask.sum().clamp_min(1)
-
-
-def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
+from .types import Policy, Symmetry
 
 
 class PPO:
@@ -128,10 +47,7 @@ class PPO:
         if config.micro_batch is not None and policy.recurrent:
             raise ValueError("algo.micro_batch: a policy with memory learns from whole sequences")
         self._critic_rate = (config.critic_learning_rate or config.learning_rate) / config.learning_rate
-        groups = [{"params": self.actor}, {"params": self.critic}]
-        self.optimizer = torch.optim.Adam(
-            [group for group in groups if group["params"]], lr=self.learning_rate, eps=config.adam_eps, fused=True
-        )
+        self.optimizer = FlatAdam([self.actor, self.critic], self.learning_rate, config.adam_eps)
         self.reward_scaler: RewardScaler | None = None
         self.value_moments = RunningMoments().to(self.parameters[0].device) if config.normalize_value else None
 
@@ -240,7 +156,7 @@ class PPO:
                         raise FloatingPointError(f"the first minibatch's KL is {kl:.3g}: act and evaluate disagree")
                     return
                 self._adapt(kl, first)
-                self.optimizer.step()
+                self.optimizer.step([self.learning_rate, self.learning_rate * self._critic_rate])
                 first = False
                 yield statistics
 
@@ -248,27 +164,25 @@ class PPO:
         """Gradients of one minibatch, reduced over ranks and clipped; its statistics in order of _STATISTICS."""
         if self.mirror is not None:
             batch = self.mirror.augment(batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         share = _share(batch) if self._uneven else None
         parts = self._accumulate(batch, share)
-        parts = distributed.mean_gradients_(self.parameters, parts)
+        parts = self.optimizer.average(parts)
         if self.warming_up:
-            for parameter in self.actor:
-                parameter.grad = None
-        norms = [clip_gradients(group, self.config.max_grad_norm, parts) for group in (self.actor, self.critic)]
+            self.optimizer.leave_out(ACTOR)
+        norms = self.optimizer.clip(self.config.max_grad_norm)
         statistics = torch.cat([parts, torch.stack(norms)]).tolist()  # the one synchronisation of a minibatch
         return list(checked(dict(zip(_STATISTICS, statistics, strict=True))).values())
 
     def _accumulate(self, batch: Batch, share: Tensor | None) -> Tensor:
         """Add up the gradients of a minibatch, in pieces; the means of its statistics, but for the gradients' norms."""
-        sums = torch.zeros(())
+        sums = torch.zeros((), device=batch.value.device)
         for piece, portion in pieces(batch, self.config.micro_batch):
             evaluation = self.policy.evaluate_actions(piece.obs, piece.action, piece.trace)
             loss = ppo_loss(evaluation, piece, self.config, self.policy.factor_weight, self.policy.factor_clip)
             weight = portion if share is None else share * portion
-            (loss.total * weight).backward()
-            parts = torch.stack([loss.policy, loss.value, loss.entropy, loss.kl, loss.clip_fraction])
-            sums = sums.to(parts) + parts * weight
+            loss.backward(evaluation, weight)
+            sums = sums + loss.parts * weight
         return sums
 
     @property
@@ -282,9 +196,6 @@ class PPO:
         if config.schedule == "adaptive" and not first and not self.warming_up:
             limits = config.min_learning_rate, config.max_learning_rate
             self.learning_rate = schedules.adaptive_rate(self.learning_rate, kl, config.desired_kl, *limits)
-        for group in self.optimizer.param_groups:
-            is_critic = bool(self.critic) and group["params"][0] is self.critic[0]
-            group["lr"] = self.learning_rate * (self._critic_rate if is_critic else 1.0)
 
     # State ------------------------------------------------------------------------------------------------------
 
@@ -311,6 +222,8 @@ class PPO:
             self.reward_scaler.load_state_dict(state["reward_scaler"])
 
 
+ACTOR = 0
+"""The actor's place among the optimiser's groups; the critic's is the next."""
 _STATISTICS = (
     "loss/policy",
     "loss/value",
@@ -350,13 +263,6 @@ def _share(batch: Batch) -> Tensor | None:
         return None
     count = batch.advantage.new_tensor(float(batch.advantage.numel())) if batch.mask is None else batch.mask.sum()
     return distributed.share(count.to(batch.advantage.dtype))
-
-
-def clip_gradients(parameters: list[nn.Parameter], max_norm: float, like: Tensor) -> Tensor:
-    """Scale gradients down to a norm of at most max_norm; returns the norm before."""
-    if not any(p.grad is not None for p in parameters):
-        return like.new_zeros(())
-    return torch.nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
 
 
 def checked(figures: dict[str, float]) -> dict[str, float]:

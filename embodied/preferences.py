@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, schedules
-from .ppo import actor_and_critic, checked, clip_gradients, share_of_groups
+from .optimizer import FlatAdam
+from .ppo import actor_and_critic, checked, share_of_groups
 from .ppo_config import PPOConfig
 from .returns import first_episode
 from .rollout import Batch, Rollout, pieces, whole_rows
@@ -65,7 +66,7 @@ class DPO:
         self.learning_rate = config.learning_rate
         self.parameters, _ = actor_and_critic(policy)
         distributed.broadcast_module(cast(nn.Module, policy))
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, eps=config.adam_eps, fused=True)
+        self.optimizer = FlatAdam([self.parameters], self.learning_rate, config.adam_eps)
         self.reference: Policy | None = None
         self.updates = self.skipped = 0
 
@@ -130,14 +131,12 @@ class DPO:
 
     def _step(self, batch: Batch, counts: Tensor, reference: Tensor) -> list[float]:
         """One gradient step; its statistics in order of _STATISTICS. counts: (T, b) bool, decisions that count."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         parts = self._backward(batch, counts, reference)
-        parts = distributed.mean_gradients_(self.parameters, parts)
-        norm = clip_gradients(self.parameters, self.config.max_grad_norm, parts)
+        parts = self.optimizer.average(parts)
+        (norm,) = self.optimizer.clip(self.config.max_grad_norm)
         found = checked(dict(zip(_STATISTICS, torch.cat([parts, norm[None]]).tolist(), strict=True)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self.optimizer.step()
+        self.optimizer.step([self.learning_rate])
         return list(found.values())
 
     def _backward(self, batch: Batch, counts: Tensor, reference: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Legend: H action chunk; A action size.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,36 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def gaussian_log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Log-density of a diagonal Gaussian summed over a chunk: action, mean (..., H, A), std (H, A) -> (...)."""
-    z = (action - mean) / std
+    """Log-density of a diagonal Gaussian summed over a chunk: action, mean (..., H, A), std (H, A) -> (...).
+
+    Its derivative is by mean and std alone.
+    """
+    if torch.is_grad_enabled() and (mean.requires_grad or std.requires_grad):
+        return cast(Tensor, _GaussianLogProb.apply(action, mean, std))
+    return _chunk_log_prob((action - mean) / std, std)
+
+
+def _chunk_log_prob(z: Tensor, std: Tensor) -> Tensor:
     return -0.5 * z.square().sum((-2, -1)) - (std.log() + _HALF_LOG_2PI).sum()
+
+
+class _GaussianLogProb(torch.autograd.Function):
+    """Written out, it is one node of the graph: with small minibatches a graph of eight costs more than a network."""
+
+    @staticmethod
+    def forward(ctx: Any, action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        z = (action - mean) / std
+        ctx.save_for_backward(z, std)
+        return _chunk_log_prob(z, std)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+        z, std = ctx.saved_tensors
+        each = grad[..., None, None]
+        pull = each * z
+        by_std = ((pull * z).sum_to_size(std.shape) - grad.sum()) / std
+        return None, pull / std, by_std
 
 
 def gaussian_entropy(std: Tensor) -> Tensor:
@@ -59,4 +87,5 @@ class StateIndependentStd(nn.Module):
 
     def forward(self) -> Tensor:
         """(H, A)."""
-        return self.log_excess.exp() + self.min_std
+        std = self.log_excess.exp()
+        return std + self.min_std if self.min_std else std

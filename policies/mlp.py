@@ -90,7 +90,8 @@ class MLPPolicy(nn.Module):
 
     def _log_prob(self, action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """(B, 1)."""
-        return self.share * gaussian_log_prob(action, mean, std).unsqueeze(-1)
+        log_prob = gaussian_log_prob(action, mean, std).unsqueeze(-1)
+        return log_prob if self.share == 1 else self.share * log_prob
 
     def evaluate_actions(self, obs: Obs, action: Tensor, trace: dict[str, Tensor]) -> Evaluation:
         """Likelihood of actions (B, H, A) taken before."""
