@@ -150,18 +150,26 @@ class Cloner:
         rows, firsts = (_thinned(part) for part in (torch.arange(len(self.validation)), self.validation.firsts()))
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.config.seed)
-            loss, error = self._held_out(self.validation, rows)
-            record = {"validation_loss": loss, "action_error": error}
-            return record | ({"first_action_error": self._held_out(self.validation, firsts)[1]} if len(firsts) else {})
+            record = self._held_out(rows, {"validation_loss": self._losses, "action_error": self._errors})
+            return record | (self._held_out(firsts, {"first_action_error": self._errors}) if len(firsts) else {})
 
-    def _held_out(self, windows: Windows, rows: Tensor) -> tuple[float, float]:
-        policy: Any = self.average.module
-        losses, errors = [], []
+    def _held_out(self, rows: Tensor, measures: Mapping[str, Callable[[Window], Tensor]]) -> Record:
+        """The means of measures over rows of the held-out data."""
+        assert self.validation is not None
+        found: dict[str, list[Tensor]] = {name: [] for name in measures}
         for part in rows.split(256):
-            obs, action, mask = self.seen(windows.batch(part))
-            losses.append(policy.imitation_loss(obs, action))
-            errors.append((policy.act(obs, deterministic=True).action - action).abs()[mask])
-        return torch.cat(losses).mean().item(), torch.cat(errors).mean().item()
+            window = self.seen(self.validation.batch(part))
+            for name, measure in measures.items():
+                found[name].append(measure(window))
+        return {name: torch.cat(parts).mean().item() for name, parts in found.items()}
+
+    def _losses(self, window: Window) -> Tensor:
+        return self.average.module.imitation_loss(window.obs, window.action)
+
+    def _errors(self, window: Window) -> Tensor:
+        """Absolute errors of the action elements that were demonstrated."""
+        decision = self.average.module.act(window.obs, deterministic=True)
+        return (decision.action - window.action).abs()[window.mask]
 
     def seen(self, window: Window) -> Window:
         """A batch as the policy sees it: on its device, shaped as the task shows it, normalised."""

@@ -14,7 +14,7 @@ Legend: B rows; H actions of a chunk; A action size; L observations of a history
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,8 @@ class ChunkedVecEnv:
 
     discount: g, per control step; a learner sets it to its own.
     autoreset: as of :class:`envs.mujoco.vec_env.MujocoVecEnv`.
+    watch: called within a decision, before its control step i of 1 to H - 1, with i and the rows (B,) bool that go on;
+        for films. None: nobody watches.
 
     Args:
         env: takes one action a step and has ``autoreset``, which is turned off, and ``reset_rows(mask, obs)``.
@@ -78,6 +80,7 @@ class ChunkedVecEnv:
         self.env, self.chunk, self.history, self.discount = env, chunk, history, discount
         self.num_rows, self.device = env.num_rows, env.device
         self.autoreset = True
+        self.watch: Callable[[int, Tensor], None] | None = None
         self._past: Tensor | None = None
         _turn_off_autoreset(env)
         self._looks_later = hasattr(env, "observe_later")
@@ -105,6 +108,8 @@ class ChunkedVecEnv:
             running = ~result.done
             if not bool(running.any()):
                 break
+            if self.watch is not None:
+                self.watch(i, running)
             unseen = self._look_at_ended(unseen, running)
             result = join(result, self._control_step(action[:, i : i + 1]), running, self.discount**i)
         if self._looks_later:

@@ -98,17 +98,24 @@ def film(
     if script is None:
         script = list(tour(player.spec.command)) if player.commandable else []
     total = seconds if seconds is not None else sum(part[0] for part in script) or 15.0
-    stride = max(1, round(1.0 / (fps * player.spec.control_dt)))
-    camera: Any = _camera(player, size, stride * player.spec.control_dt)
-    with VideoWriter(path, *size, fps=1.0 / (stride * player.spec.control_dt)) as writer:
-        while player.time < total - 1e-9:
-            caption = _follow(player, script, total)
-            if player.steps % stride == 0:
+    chunk = player.spec.action.chunk
+    control_dt = player.spec.control_dt / chunk
+    stride = max(1, round(1.0 / (fps * control_dt)))
+    camera: Any = _camera(player, size, stride * control_dt)
+    with VideoWriter(path, *size, fps=1.0 / (stride * control_dt)) as writer:
+
+        def shoot(step: int) -> None:
+            """Take a frame, if it is time for one, ``step`` control steps after the last decision."""
+            if (player.steps * chunk + step) % stride == 0 and player.time < total - 1e-9:
                 frame = camera.shoot(*player.scene()) if camera else _resized(player.env.render(0), size)
                 writer.add(overlay(frame, player, caption))
                 if on_progress is not None:
                     on_progress(player.time, total)
-            player.step()
+
+        while player.time < total - 1e-9:
+            caption = _follow(player, script, total)
+            shoot(0)
+            player.step(shoot)
     if camera:
         camera.close()
     figures = {"seconds": round(writer.seconds, 3), "frames": writer.frames}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from embodied.types import StepResult, VecEnv
 
@@ -44,12 +45,13 @@ class Player:
         self._obs = self.env.reset(seed)
         self._memory = self.agent.policy.initial_memory(self.env.num_rows)
         self.steps, self.ended, self.fallen, self.reward = 0, 0, 0, 0.0
+        self._part = 0.0  # of the decision that is being carried out
         self._velocity: np.ndarray | None = None
 
     @property
     def time(self) -> float:
         """Simulated seconds since the reset."""
-        return self.steps * self.spec.control_dt
+        return (self.steps + self._part) * self.spec.control_dt
 
     def ask(self, values: Sequence[float] | None) -> None:
         """Hold the command at these values, in the order of ``spec.command``; None lets the task draw."""
@@ -70,11 +72,11 @@ class Player:
         return dict(zip(self.spec.command, self._command.value[0].tolist(), strict=True))
 
     @torch.no_grad()
-    def step(self) -> StepResult:
-        """Advance one control period."""
+    def step(self, watch: Callable[[int], None] | None = None) -> StepResult:
+        """Advance one decision; ``watch`` is called before its control steps 1, 2, ... of a chunk."""
         agent = self.agent
         decision = agent.policy.act(agent.see(self._obs), self._memory, deterministic=True)
-        result = self.env.step(decision.action)
+        result = self._carry_out(decision.action, watch)
         self._obs, self._memory = result.obs, decision.memory
         self.steps += 1
         self.reward += float(result.reward[0])
@@ -83,6 +85,21 @@ class Player:
         else:
             self._measure()
         return result
+
+    def _carry_out(self, action: Tensor, watch: Callable[[int], None] | None) -> StepResult:
+        chunked: Any = self.env
+        if watch is None or self.spec.action.chunk == 1:
+            return chunked.step(action)
+
+        def seen(step: int, running: Tensor) -> None:
+            self._part = step / self.spec.action.chunk
+            watch(step)
+
+        chunked.watch = seen
+        try:
+            return chunked.step(action)
+        finally:
+            chunked.watch, self._part = None, 0.0
 
     def _end(self, result: StepResult) -> None:
         self.ended += 1

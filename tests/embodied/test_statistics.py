@@ -19,6 +19,11 @@ def test_wilson_equals_scipy(successes: int, n: int, level: float) -> None:
     assert wilson(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_wilson_of_none_and_all_ends_at_the_end() -> None:
+    for n in range(1, 300):
+        assert wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0
+
+
 def test_wilson_known_value() -> None:
     assert wilson(45, 50) == pytest.approx((0.786, 0.957), abs=5e-4)
 

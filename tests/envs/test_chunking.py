@@ -126,6 +126,19 @@ def test_discounting_is_exact_wherever_episodes_are_cut() -> None:
     torch.testing.assert_close(rollout.target, torch.full((6, 8), 1 / (1 - gamma)))
 
 
+def test_who_watches_a_decision_sees_its_control_steps_as_long_as_rows_go_on() -> None:
+    env = ChunkedVecEnv(Adder(2), chunk=3)
+    env.reset(0)
+    seen: list[tuple[int, list[bool]]] = []
+    env.watch = lambda i, running: seen.append((i, running.tolist()))
+    steps = -(-HORIZON // 3)
+    for _ in range(steps):
+        result = env.step(torch.zeros(2, 3, 1))
+    assert bool(result.done.all())
+    assert [i for i, _ in seen] == [i % 3 for i in range(HORIZON) if i % 3]
+    assert all(all(running) for _, running in seen)
+
+
 def test_evaluation_counts_control_steps() -> None:
     env = ChunkedVecEnv(Adder(2), chunk=3)
     assert evaluate(env, lambda obs: torch.zeros(2, 3, 1), 4)["steps"] == 4 * HORIZON

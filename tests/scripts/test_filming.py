@@ -45,6 +45,16 @@ def _no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_camera")
+def test_a_decision_of_several_control_steps_is_filmed_at_each(tmp_path: Path):
+    player = make_player("pick_cube", chunk=4)
+    assert player.spec.control_dt == pytest.approx(0.2)
+    result = film(player, tmp_path / "film.mp4", seconds=1.0, fps=20, size=(320, 180))
+    frames, fps = read_video(tmp_path / "film.mp4")
+    assert (result["frames"], len(frames), fps, player.steps) == (20, 20, 20, 5)
+    assert player.time == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("_no_camera")
 def test_a_film_runs_in_real_time_and_follows_its_script(tmp_path: Path):
     player = make_player(push={"speed": [0.0, 0.0]})
     script = [(1.0, "stand", [0.0, 0.0, 0.0]), (3.0, "walk", [0.5, 0.0, 0.25])]
