@@ -164,12 +164,13 @@ class Cloner:
         return {name: torch.cat(parts).mean().item() for name, parts in found.items()}
 
     def _losses(self, window: Window) -> Tensor:
-        return self.average.module.imitation_loss(window.obs, window.action)
+        policy: Any = self.average.module
+        return policy.imitation_loss(window.obs, window.action)
 
     def _errors(self, window: Window) -> Tensor:
         """Absolute errors of the action elements that were demonstrated."""
-        decision = self.average.module.act(window.obs, deterministic=True)
-        return (decision.action - window.action).abs()[window.mask]
+        policy: Any = self.average.module
+        return (policy.act(window.obs, deterministic=True).action - window.action).abs()[window.mask]
 
     def seen(self, window: Window) -> Window:
         """A batch as the policy sees it: on its device, shaped as the task shows it, normalised."""
