@@ -42,8 +42,8 @@ class PretrainConfig(ImitationConfig):
 
     task: what the demonstrations show: a choice of configs/task, each of its keys open to change.
     policy: what learns: a choice of configs/policy.
-    dataset: the demonstrations, in any format that `embodied convert` knows; their images are decoded to a file beside
-        run_dir and need not fit into memory.
+    dataset: the demonstrations, in any format that `embodied convert` knows, or several of them, [A,B]; their images
+        are decoded to a file beside run_dir and need not fit into memory.
     actions: how actions are normalised: minmax, quantiles, mean_std or none; auto: minmax where the task has no limits
         for them, none where it has. The constants are kept with the policy.
     device: where it runs: auto, cpu, cuda or cuda:<number>.
@@ -53,7 +53,7 @@ class PretrainConfig(ImitationConfig):
 
     task: Any = MISSING
     policy: Any = MISSING
-    dataset: str = MISSING
+    dataset: Any = MISSING
     actions: str = "auto"
     device: str = "auto"
     run_dir: str | None = None
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     config, settings = typed(PretrainConfig, composed), plain(composed)
     device, source = pick_device(config.device), _source(config)
     with user_errors():
-        data = load_episodes(config.dataset, Path(str(config.run_dir)).parent)
+        data = load_episodes(named(config.dataset), Path(str(config.run_dir)).parent)
         spec = _spec(settings["task"])
         histories(spec, data)  # data that do not fit are told of before anything is written
         scaling = action_scaling(spec, data, config.actions)
@@ -88,6 +88,11 @@ def main(argv: Sequence[str]) -> int:
     print(closing_words(result, spec))
     print(json.dumps({"run_dir": str(run_dir), "checkpoint": str(result.checkpoint), **result.record}))
     return 0 if result.finished else 130
+
+
+def named(dataset: Any) -> list[str]:
+    """The folders or files that ``dataset=`` names."""
+    return [dataset] if isinstance(dataset, str) else [str(path) for path in dataset]
 
 
 def configure(argv: Sequence[str]) -> DictConfig:

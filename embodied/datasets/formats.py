@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +58,36 @@ def create_dataset(path: str | Path, info: DatasetInfo, format_name: str = "lero
     return _load(FORMATS[format_name].writer)(path, info)
 
 
-def load_episodes(path: str | Path, folder: Path | None = None) -> Episodes:
-    """A whole dataset; with a folder, its images are kept on that disk and need not fit into memory."""
-    reader = open_dataset(path)
-    return Episodes(reader.info, reader, folder)
+def load_episodes(paths: str | Path | Sequence[str | Path], folder: Path | None = None) -> Episodes:
+    """A whole dataset, or several of one task as one; with a folder, images are kept on that disk, not in memory.
+
+    Raises:
+        DatasetError: there is none, or they do not go together; the message says what differs.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        raise DatasetError("no dataset is named")
+    readers = [open_dataset(path) for path in paths]
+    first = readers[0].info
+    for path, reader in zip(paths[1:], readers[1:], strict=True):
+        same_kind(first, reader.info, f"{paths[0]} and {path}")
+    return Episodes(first, chain.from_iterable(readers), folder)
+
+
+def same_kind(a: DatasetInfo, b: DatasetInfo, which: str) -> None:
+    """Raise DatasetError unless episodes of both can be learnt from together."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "task": (a.task, b.task),
+        "control_dt": (round(a.control_dt, 9), round(b.control_dt, 9)),
+        "action_names": (a.action_names, b.action_names),
+        "action_unit": (a.action_unit, b.action_unit),
+        "observation groups": (sorted(a.obs), sorted(b.obs)),
+    }
+    for name in a.obs.keys() & b.obs.keys():
+        pairs[f"group {name}"] = tuple((i.obs[name].shape, i.obs[name].dtype) for i in (a, b))  # type: ignore[assignment]
+    differ = [f"{name} {x} is not {y}" for name, (x, y) in pairs.items() if x != y]
+    if differ:
+        raise DatasetError(f"{which} do not go together: {'; '.join(differ)}")
 
 
 def _load(target: str) -> Any:

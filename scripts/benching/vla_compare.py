@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied import checkpoint as checkpoints
-from embodied.configuration import choice, from_mapping, positive
+from embodied.configuration import choice, from_mapping, positive, whole
 from embodied.metrics import read_jsonl
 
 from ..common import user_errors
@@ -27,19 +27,26 @@ SFT, RL = "sft", "rl"
 SAMPLES, TIME = "samples", "time"
 BUDGETS = (SAMPLES, TIME)
 CHECKPOINTS = 20  # of a run of reinforcement learning, to choose one by its time
+APPROACH = 10  # steps
 FINE_TUNING = "scripts.benching.vla_sft"
 
 
 @dataclass(frozen=True)
 class Cloning:
-    """episodes: demonstrations.  steps: gradient steps."""
+    """episodes: demonstrations.  steps: gradient steps.
+
+    approaches: beginnings of demonstrations, beside them, of APPROACH steps each: a demonstration shows one scene, and
+        its later frames show the hand where the object is, so that it takes many scenes to teach an eye to find it.
+    """
 
     episodes: int
     steps: int
+    approaches: int = 0
 
     def __post_init__(self) -> None:
         positive("episodes", self.episodes)
         positive("steps", self.steps)
+        whole("approaches", self.approaches, 0)
 
 
 @dataclass(frozen=True)
@@ -105,27 +112,34 @@ class Planner:
     num_threads: int
     work: Path
 
-    def demos(self, name: str, episodes: int, seed: int) -> Job:
-        """Of the scripted expert."""
-        arguments = ["expert=scripted", "task.cut_after_success=6", f"episodes={episodes}", f"seed={seed}", "out={out}"]
+    def demos(self, name: str) -> list[Job]:
+        """Of the scripted expert, for the warm-up or for SFT: whole demonstrations and, if asked for, approaches."""
+        cloning, seed = (self.plan.warmup, 0) if name == WARM_UP else (self.plan.sft, 1)
+        made = [self._demos(name, cloning.episodes, seed, "task.cut_after_success=6")]
+        if cloning.approaches:
+            made.append(self._demos(f"{name}_approaches", cloning.approaches, 100 + seed, f"task.horizon={APPROACH}"))
+        return made
+
+    def _demos(self, name: str, episodes: int, seed: int, setting: str) -> Job:
+        arguments = ["expert=scripted", setting, f"episodes={episodes}", f"seed={seed}", "out={out}"]
         return self._suite(f"demos/{name}", "demos", arguments)
 
     def warmup(self) -> Job:
         """What every method starts from."""
-        demos = self.demos(WARM_UP, self.plan.warmup.episodes, 0)
-        arguments = [f"task.chunk={self.plan.chunk}", f"dataset={demos.out}", f"steps={self.plan.warmup.steps}"]
-        return self._suite(WARM_UP, "pretrain", [*arguments, *self.plan.policy, "run_dir={out}"], [demos])
+        demos = self.demos(WARM_UP)
+        data = f"dataset=[{','.join(str(job.out) for job in demos)}]"
+        arguments = [f"task.chunk={self.plan.chunk}", data, "padding=drop", f"steps={self.plan.warmup.steps}"]
+        return self._suite(WARM_UP, "pretrain", [*arguments, *self.plan.policy, "run_dir={out}"], demos)
 
     def training(self, name: str, seed: int) -> Job:
         """A run of a method."""
         method, base = self.plan.methods[name], self.warmup()
         label = f"train/{name}/seed{seed}"
         if method.kind == SFT:
-            demos = self.demos(SFT, self.plan.sft.episodes, 1)
-            settings = {"init": str(base.out), "dataset": str(demos.out), "steps": self.plan.sft.steps, "seed": seed}
-            return module_job(
-                label, FINE_TUNING, settings | {"num_threads": self.num_threads}, self.work, [base, demos]
-            )
+            demos, steps = self.demos(SFT), self.plan.sft.steps
+            settings = {"init": str(base.out), "dataset": [str(job.out) for job in demos], "steps": steps, "seed": seed}
+            settings["num_threads"] = self.num_threads
+            return module_job(label, FINE_TUNING, settings, self.work, [base, *demos])
         steps = self.plan.steps
         arguments = [f"init={base.out}", f"total_steps={steps}", f"checkpoint_interval={max(1, steps // CHECKPOINTS)}"]
         arguments += ["keep_checkpoints=0", f"seed={seed}", *self.plan.train, *method.settings, "run_dir={out}"]
@@ -133,9 +147,9 @@ class Planner:
 
     def all(self, seeds: int) -> list[Job]:
         """Every job that trains, with what it needs."""
-        first = [self.demos(WARM_UP, self.plan.warmup.episodes, 0), self.warmup()]
+        first = [*self.demos(WARM_UP), self.warmup()]
         if any(method.kind == SFT for method in self.plan.methods.values()):
-            first.append(self.demos(SFT, self.plan.sft.episodes, 1))
+            first += self.demos(SFT)
         return first + [self.training(name, seed) for name in self.plan.methods for seed in range(seeds)]
 
     def _suite(self, name: str, command: str, arguments: Sequence[str], needs: Sequence[Job] = ()) -> Job:
@@ -202,7 +216,7 @@ def chosen(planner: Planner, seeds: int) -> Trained:
 
 def demonstrated(planner: Planner) -> int:
     """Environment steps in the demonstrations of supervised fine-tuning."""
-    return int(jobs.last_json(planner.demos(SFT, planner.plan.sft.episodes, 1).log)["frames"])
+    return sum(int(jobs.last_json(job.log)["frames"]) for job in planner.demos(SFT))
 
 
 def time_limit(plan: Plan, runs: Mapping[tuple[str, int], Sequence[Point]]) -> float:

@@ -20,7 +20,7 @@ QUICK = {
     "resamples": "200",
     "protocol.task": "['task.image_size=0']",
     "protocol.policy": "['policy=compact_vla','policy.trunk.width=16','policy.trunk.blocks=1','policy.trunk.heads=2']",
-    "protocol.warmup": "{episodes: 4, steps: 20}",
+    "protocol.warmup": "{episodes: 4, steps: 20, approaches: 4}",
     "protocol.sft": "{episodes: 4, steps: 20}",
     "protocol.steps": "1920",
     "protocol.train": "['num_worlds=8','algo.num_epochs=1','algo.num_minibatches=2']",

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -23,10 +23,10 @@ from ..agents import load_agent
 
 @dataclass(frozen=True)
 class SFTSettings:
-    """init: the run to go on from.  dataset: demonstrations.  steps: gradient steps."""
+    """init: the run to go on from.  dataset: demonstrations, or several.  steps: gradient steps."""
 
     init: str
-    dataset: str
+    dataset: Any
     steps: int
     seed: int = 0
     num_threads: int = 1

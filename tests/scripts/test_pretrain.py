@@ -42,6 +42,15 @@ def run(run_dir: Path, dataset: Path, *argv: str) -> Path:
     return run_dir
 
 
+def test_several_datasets_are_learnt_from_as_one(
+    tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*SMALL, f"dataset=[{dataset},{dataset}]", "steps=4", f"run_dir={tmp_path / 'run'}"]
+    assert pretrain.main(argv) == 0
+    assert "12 episodes of hopper, 480 frames at 125 Hz" in capsys.readouterr().out
+    assert list(OmegaConf.load(tmp_path / "run" / "config.yaml").dataset) == [str(dataset)] * 2
+
+
 def test_what_a_pretraining_says_and_leaves(tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = run(tmp_path / "run", dataset, "seed=3")
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,23 @@ def test_images_are_no_state(tmp_path: Path) -> None:
         convert(open_dataset(tmp_path / "look.hdf5"), tmp_path / "x", state=("top",))
     convert(open_dataset(tmp_path / "look.hdf5"), tmp_path / "look")
     assert load_episodes(tmp_path / "look").obs["top"].shape == (3, 32, 48, 3)
+
+
+def test_several_datasets_of_one_task_are_one(tmp_path: Path, source: Path) -> None:
+    with create_dataset(tmp_path / "more.hdf5", INFO, "robomimic") as writer:
+        writer.add(episode(5, 7))
+    one, more = load_episodes(source), load_episodes(tmp_path / "more.hdf5")
+    both = load_episodes([source, tmp_path / "more.hdf5"])
+    assert both.lengths.tolist() == [*one.lengths.tolist(), 5]
+    assert both.action.tolist() == one.action.tolist() + more.action.tolist()
+    assert both.obs["policy"][-5:].tolist() == more.obs["policy"].tolist()
+
+
+def test_datasets_that_do_not_go_together_are_told_apart(tmp_path: Path, source: Path) -> None:
+    other = dataclasses.replace(INFO, control_dt=0.2, action_names=("dx", "dz"))
+    with create_dataset(tmp_path / "other.hdf5", other, "robomimic") as writer:
+        writer.add(episode(5))
+    with pytest.raises(DatasetError, match=r"source.* and .*other.* do not go together: control_dt 0\.1 is not"):
+        load_episodes([source, tmp_path / "other.hdf5"])
+    with pytest.raises(DatasetError, match="no dataset is named"):
+        load_episodes([])

@@ -33,15 +33,26 @@ def test_every_method_starts_from_one_warm_up(tmp_path: Path) -> None:
     ]
     warmup = jobs["warmup"]
     assert "episodes=7" in words(jobs["demos/warmup"]) and "policy=compact_vla" in words(warmup)
-    assert f"dataset={jobs['demos/warmup'].out}" in words(warmup) and "task.chunk=4" in words(warmup)
+    assert f"dataset=[{jobs['demos/warmup'].out}]" in words(warmup) and "task.chunk=4" in words(warmup)
     settings = json.loads(jobs["train/sft/seed1"].argv()[3])
     assert settings["init"] == str(warmup.out) and settings["seed"] == 1
-    assert settings["dataset"] == str(jobs["demos/sft"].out)
+    assert settings["dataset"] == [str(jobs["demos/sft"].out)]
     grpo = words(jobs["train/grpo/seed0"])
     assert {f"init={warmup.out}", "algo=grpo", "task.group=8", "total_steps=1000", "checkpoint_interval=50"} <= set(
         grpo
     )
     assert jobs["train/grpo/seed0"].needs == ("warmup",)
+
+
+def test_approaches_are_demonstrations_beside_the_others(tmp_path: Path) -> None:
+    plan = planner(tmp_path, "protocol.warmup.approaches=5")
+    jobs = unique(plan.all(1))
+    whole, begun = jobs["demos/warmup"], jobs["demos/warmup_approaches"]
+    assert {"episodes=5", "task.horizon=10"} <= set(words(begun)) and "task.horizon=10" not in words(whole)
+    assert jobs["warmup"].needs == ("demos/warmup", "demos/warmup_approaches")
+    assert f"dataset=[{whole.out},{begun.out}]" in words(jobs["warmup"])
+    seeds = {word for job in (whole, begun, jobs["demos/sft"]) for word in words(job) if word.startswith("seed=")}
+    assert len(seeds) == 3  # no scene is shown twice
 
 
 @pytest.mark.slow
@@ -93,7 +104,7 @@ def test_checkpoints_by_samples_and_by_time(tmp_path: Path) -> None:
     run(plan.training("sft", 0), {500: 30.0})
     run(plan.training("ppo", 0), {100: 12.0, 200: 25.0, 300: 40.0})
     run(plan.training("grpo", 0), {100: 5.0, 200: 11.0})
-    demos = plan.demos("sft", 1000, 1)
+    (demos,) = plan.demos("sft")
     demos.folder.mkdir(parents=True)
     demos.log.write_text('{"frames": 4321}', encoding="utf-8")
     found = chosen(plan, 2)  # seed 1 was never trained
