@@ -15,7 +15,7 @@ from . import lerobot_layout as layout
 from .arrow import array_of, read_table
 from .episodes import DatasetError, DatasetInfo, Episode, GroupInfo
 from .files import Reader, need, read_json
-from .video import read_frames
+from .video import FilmReader
 
 ROW = ("episode_index", "length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
 PLACE = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
@@ -41,6 +41,7 @@ class LeRobotReader(Reader):
         self._tasks = _read_tasks(self.path / layout.TASKS)
         self._episodes = self._read_episodes()
         self._open: tuple[Path, Any] | None = None
+        self._films: dict[str, FilmReader] = {}
 
     def __len__(self) -> int:
         return len(self._episodes)
@@ -176,7 +177,10 @@ class LeRobotReader(Reader):
     def _frames(self, feature: str, row: dict[str, Any], where: str) -> np.ndarray:
         chunk, file, start, _ = (row[f"videos/{feature}/{name}"] for name in PLACE)
         place = str(self._info["video_path"]).format(video_key=feature, chunk_index=chunk, file_index=file)
-        return read_frames(self.path / place, float(start), row["length"], self._fps, where)
+        film = self._films.get(feature)
+        if film is None or film.path != self.path / place:
+            film = self._films[feature] = FilmReader(self.path / place)
+        return film.read(float(start), row["length"], self._fps, where)
 
     def _instruction(self, table: Any, where: str) -> str:
         task = int(table.column("task_index")[0].as_py())

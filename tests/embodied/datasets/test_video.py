@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embodied.datasets import DatasetError
-from embodied.datasets.video import read_frames
+from embodied.datasets.video import FilmReader
 from embodied.video import VideoWriter
 
 from .examples import filmed
@@ -25,15 +25,33 @@ def film(tmp_path: Path) -> Path:
 
 def test_any_part_is_found_by_its_time(film: Path) -> None:
     whole = np.concatenate([filmed(5, number).obs["top"] for number in range(2)]).astype(int)
-    for first, count in ((0, 10), (5, 5), (3, 4), (9, 1)):
-        found = read_frames(film, first / 10, count, 10, "here")
-        assert np.abs(found - whole[first : first + count]).max() <= 3
+    reader = FilmReader(film)
+    for first, count in ((0, 10), (5, 5), (3, 4), (7, 2), (9, 1), (0, 2), (2, 3)):  # in part where it left off
+        for film_reader in (reader, FilmReader(film)):
+            found = film_reader.read(first / 10, count, 10, "here")
+            assert np.abs(found - whole[first : first + count]).max() <= 3
+
+
+def test_what_follows_is_not_looked_for(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, looked = FilmReader(film), []
+    seek = reader._seek
+    monkeypatch.setattr(reader, "_seek", lambda start: (looked.append(start), seek(start)))
+    for first in (0, 2, 4, 7, 9):
+        reader.read(first / 10, 2 if first < 9 else 1, 10, "here")
+    assert looked == [0.0, 0.7]
+
+
+def test_a_reader_survives_a_mistake(film: Path) -> None:
+    reader = FilmReader(film)
+    with pytest.raises(DatasetError, match="is due"):
+        reader.read(0.0, 3, 20, "here")
+    assert reader.read(0.1, 2, 10, "here").shape == (2, 32, 48, 3)
 
 
 def test_frames_that_are_not_where_they_should_be(film: Path) -> None:
     with pytest.raises(DatasetError, match=r"here: .*film\.mp4 has a frame at 0\.1000 s where one at 0\.0500 s is due"):
-        read_frames(film, 0.0, 3, 20, "here")
+        FilmReader(film).read(0.0, 3, 20, "here")
     with pytest.raises(DatasetError, match=r"here: .*film\.mp4 ends after 2 of its 3 frames from 0\.8000 s on"):
-        read_frames(film, 0.8, 3, 10, "here")
+        FilmReader(film).read(0.8, 3, 10, "here")
     with pytest.raises(DatasetError, match="here: cannot read"):
-        read_frames(film.with_name("none.mp4"), 0.0, 1, 10, "here")
+        FilmReader(film.with_name("none.mp4")).read(0.0, 1, 10, "here")
