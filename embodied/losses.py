@@ -71,7 +71,8 @@ def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Te
         weight, clip: (F,), the policy's factor_weight and factor_clip.
     """
     share, reach, mask = weight / weight.sum(), config.clip_range * clip, batch.mask
-    each = 1 / batch.value.numel() if mask is None else 1 / mask.sum().clamp_min(1)  # a decision's share of a mean
+    counted = batch.value.numel() if mask is None else mask.sum().clamp_min(1).to(weight)
+    each = 1 / counted  # a decision's share of a mean
     log_ratio = evaluation.log_prob - batch.log_prob
     ratio = log_ratio.exp()
     away = ratio - 1

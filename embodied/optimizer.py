@@ -21,9 +21,15 @@ class FlatAdam:
 
     groups: each is clipped by its own norm and has its own learning rate; a group may be empty.
     rates: the learning rates of the last step, one a group.
+
+    Raises:
+        ValueError: a parameter stands in the groups twice.
     """
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]], lr: float, eps: float = 1e-8) -> None:
+        everything = [id(parameter) for group in groups for parameter in group]
+        if len(set(everything)) < len(everything):
+            raise ValueError("a parameter stands in the optimiser's groups twice")
         starts = list(accumulate((len(group) for group in groups), initial=0))
         self.groups = [_blocks(group, start) for group, start in zip(groups, starts, strict=False)]
         self.blocks = [block for group in self.groups for block in group]
@@ -32,8 +38,16 @@ class FlatAdam:
             [{"params": [block.flat for block in group]} for group in self.groups if group], lr=lr, eps=eps, fused=True
         )
 
+    def __getstate__(self) -> Any:
+        # A copy's parameters would be views of one vector, and its steps be those of another.
+        raise TypeError("an optimiser cannot be copied: make one for the copied parameters and load its state_dict")
+
     def zero_grad(self) -> None:
-        """Begin a new gradient; takes back parameters whose memory or gradient was replaced meanwhile."""
+        """Begin a new gradient; takes back parameters whose memory or gradient was replaced meanwhile.
+
+        Raises:
+            RuntimeError: a parameter was moved, converted or frozen since this was made.
+        """
         for block in self.blocks:
             block.adopt()
 
@@ -59,31 +73,41 @@ class FlatAdam:
         self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """In the form of ``torch.optim.Adam`` over all parameters in order."""
+        """In the form of ``torch.optim.Adam`` over all parameters in order; as there, moments are not copied."""
         state = {}
         for block in self.blocks:
             moments = self._adam.state.get(block.flat)
             if moments:
                 parts = {name: block.split(moments[name]) for name in _MOMENTS}
                 for i, index in enumerate(block.index):
-                    state[index] = {"step": moments["step"].clone()} | {k: x[i].clone() for k, x in parts.items()}
+                    state[index] = {"step": moments["step"].clone()} | {k: x[i] for k, x in parts.items()}
         groups = [dict(group) for group in self._adam.param_groups]
         for settings, blocks in zip(groups, (group for group in self.groups if group), strict=True):
             settings["params"] = sorted(index for block in blocks for index in block.index)
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, or from that of a ``torch.optim.Adam`` over the same parameters."""
+        """Continue from :meth:`state_dict`, or from that of a ``torch.optim.Adam`` over the same parameters.
+
+        Raises:
+            ValueError: it is of other parameters.
+        """
+        theirs = [len(settings["params"]) for settings in state["param_groups"]]
+        ours = [sum(len(block.index) for block in group) for group in self.groups if group]
+        if theirs != ours:
+            raise ValueError(f"the optimiser's state is of {theirs} parameters a group, not of {ours}")
         found = {number: block.joined(state["state"]) for number, block in enumerate(self.blocks)}
         moments = {number: x for number, x in found.items() if x}
         self._adam.load_state_dict({"state": moments, "param_groups": self._adam.state_dict()["param_groups"]})
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+ALIGNMENT = 16
+"""Elements: every parameter begins at a multiple of so many, where matrix products are fast."""
 
 
 class _Block:
-    """Parameters of one type on one device, and the vector that holds them.
+    """Parameters of one type on one device, and the vector that holds them, with gaps of zeros between.
 
     index: their numbers among all parameters of the optimiser.
     """
@@ -91,16 +115,16 @@ class _Block:
     def __init__(self, parameters: list[nn.Parameter], index: list[int]) -> None:
         self.parameters, self.index = parameters, index
         self._strides = [torch.empty_like(p).stride() for p in parameters]  # channels_last stays as it is
-        self.flat = nn.Parameter(parameters[0].detach().new_empty(sum(p.numel() for p in parameters)))
+        *self._starts, length = accumulate((-(-p.numel() // ALIGNMENT) * ALIGNMENT for p in parameters), initial=0)
+        self.flat = nn.Parameter(parameters[0].detach().new_zeros(length))
         self._gradient = torch.zeros_like(self.flat)
         self._places, self._gradients = self.split(self.flat.detach()), self.split(self._gradient)
         self.adopt()
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """Views of a vector, in the parameters' shapes and layouts."""
-        parts = vector.split([p.numel() for p in self.parameters])
-        shapes = zip(parts, self.parameters, self._strides, strict=True)
-        return [x.as_strided(p.shape, stride, x.storage_offset()) for x, p, stride in shapes]
+        shapes = zip(self.parameters, self._strides, self._starts, strict=True)
+        return [vector.as_strided(p.shape, stride, vector.storage_offset() + start) for p, stride, start in shapes]
 
     def joined(self, state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """The moments of the vector from those of its parameters; none where no parameter has any."""
@@ -112,6 +136,9 @@ class _Block:
         for name, vector in vectors.items():
             for place, moments in zip(self.split(vector), known, strict=True):
                 if moments:
+                    if moments[name].shape != place.shape:
+                        shapes = f"{tuple(moments[name].shape)}, not {tuple(place.shape)}"
+                        raise ValueError(f"the optimiser's state is of other parameters: a moment has shape {shapes}")
                     place.copy_(moments[name])
         return {"step": max(steps, key=float), **vectors}
 
@@ -119,7 +146,11 @@ class _Block:
         """Let the parameters be views of the vector, with gradients of zero."""
         for parameter, place, gradient in zip(self.parameters, self._places, self._gradients, strict=True):
             if parameter.data_ptr() != place.data_ptr():
+                if (parameter.device, parameter.dtype) != (place.device, place.dtype):
+                    raise RuntimeError("a parameter was moved or converted after its optimiser had been made")
                 parameter.data = place.copy_(parameter.detach())
+            if not parameter.requires_grad:
+                raise RuntimeError("a parameter was frozen after its optimiser had been made")
             parameter.grad = gradient
         self.flat.grad = self._gradient.zero_()
 

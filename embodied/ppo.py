@@ -3,7 +3,6 @@
 It follows rsl_rl's recipe for locomotion (adaptive learning rate, actor and critic clipped apart) and departs from it
 where ``ARCHITECTURE.md`` (section 4) says so: truncated rows bootstrap from ``value(final_obs)``, the learning rate
 adapts to the sample KL, statistics cover active rows of all ranks, likelihoods may have several factors.
-
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .normalize import ObsNormalizer, RunningMoments
-from .types import Obs, ObsGroup, TaskSpec
+from .types import CRITIC_GROUP, Obs, ObsGroup, TaskSpec
 
 Columns = Mapping[str, Tensor]
 """Group -> (D,) int64: where each element was in the old group, -1 for a new one. Unchanged groups are not there."""
@@ -85,7 +85,7 @@ def weights(state: Mapping[str, Tensor], policy: nn.Module, moved: Columns) -> d
         ValueError: groups differ, and the policy does not say what reads them.
     """
     reading: Mapping[str, str] = getattr(policy, "input_weights", {})
-    differ = [name for name in moved if name != "critic" and name not in reading.values()]
+    differ = [name for name in moved if name != CRITIC_GROUP and name not in reading.values()]
     if differ:
         raise ValueError(
             f"{type(policy).__name__} cannot start on a task with other observation terms "

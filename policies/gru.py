@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embodied.configuration import choice
-from embodied.types import Decision, Evaluation, Obs, TaskSpec
+from embodied.types import CRITIC_GROUP, Decision, Evaluation, Obs, TaskSpec
 
 from .distributions import StateIndependentStd, gaussian_entropy, gaussian_log_prob
 from .mlp import group_size
@@ -60,7 +60,7 @@ class GRUPolicy(nn.Module):
         super().__init__()
         config = config or GRUConfig()
         self.chunk = (spec.action.chunk, spec.action.size)
-        self.critic_group = "critic" if "critic" in spec.obs else "policy"
+        self.critic_group = CRITIC_GROUP if CRITIC_GROUP in spec.obs else "policy"
         self.cell = nn.GRUCell(group_size(spec, "policy"), config.memory_size)
         if config.init == "orthogonal":
             _orthogonal_gates(self.cell)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from embodied.configuration import choice
-from embodied.types import Decision, Evaluation, Obs, TaskSpec
+from embodied.types import CRITIC_GROUP, Decision, Evaluation, Obs, TaskSpec
 
 from .distributions import REDUCTIONS, StateIndependentStd, gaussian_entropy, gaussian_log_prob
 from .networks import ACTIVATIONS, INITS, flat, mlp
@@ -57,7 +57,7 @@ class MLPPolicy(nn.Module):
         config = config or MLPConfig()
         self.chunk = (spec.action.chunk, spec.action.size)
         self.share = 1.0 if config.logprob_reduction == "sum" else 1 / (self.chunk[0] * self.chunk[1])
-        self.critic_group = "critic" if "critic" in spec.obs else "policy"
+        self.critic_group = CRITIC_GROUP if CRITIC_GROUP in spec.obs else "policy"
         style = config.activation, config.init
         self.actor = mlp(group_size(spec, "policy"), config.hidden, self.chunk[0] * self.chunk[1], *style, 0.01)
         self.critic = mlp(group_size(spec, self.critic_group), cast(tuple, config.critic_hidden), 1, *style, 1.0)

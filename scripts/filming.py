@@ -98,15 +98,14 @@ def film(
     if script is None:
         script = list(tour(player.spec.command)) if player.commandable else []
     total = seconds if seconds is not None else sum(part[0] for part in script) or 15.0
-    chunk = player.spec.action.chunk
-    control_dt = player.spec.control_dt / chunk
+    control_dt = player.spec.control_dt / player.spec.action.chunk
     stride = max(1, round(1.0 / (fps * control_dt)))
     camera: Any = _camera(player, size, stride * control_dt)
     with VideoWriter(path, *size, fps=1.0 / (stride * control_dt)) as writer:
 
-        def shoot(step: int) -> None:
-            """Take a frame, if it is time for one, ``step`` control steps after the last decision."""
-            if (player.steps * chunk + step) % stride == 0 and player.time < total - 1e-9:
+        def shoot() -> None:
+            """Take a frame, if it is time for one."""
+            if player.control_steps % stride == 0 and player.time < total - 1e-9:
                 frame = camera.shoot(*player.scene()) if camera else _resized(player.env.render(0), size)
                 writer.add(overlay(frame, player, caption))
                 if on_progress is not None:
@@ -114,7 +113,7 @@ def film(
 
         while player.time < total - 1e-9:
             caption = _follow(player, script, total)
-            shoot(0)
+            shoot()
             player.step(shoot)
     if camera:
         camera.close()

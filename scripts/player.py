@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -44,14 +44,13 @@ class Player:
         """Start an episode."""
         self._obs = self.env.reset(seed)
         self._memory = self.agent.policy.initial_memory(self.env.num_rows)
-        self.steps, self.ended, self.fallen, self.reward = 0, 0, 0, 0.0
-        self._part = 0.0  # of the decision that is being carried out
+        self.steps, self.control_steps, self.ended, self.fallen, self.reward = 0, 0, 0, 0, 0.0
         self._velocity: np.ndarray | None = None
 
     @property
     def time(self) -> float:
         """Simulated seconds since the reset."""
-        return (self.steps + self._part) * self.spec.control_dt
+        return self.control_steps * self.spec.control_dt / self.spec.action.chunk
 
     def ask(self, values: Sequence[float] | None) -> None:
         """Hold the command at these values, in the order of ``spec.command``; None lets the task draw."""
@@ -72,8 +71,8 @@ class Player:
         return dict(zip(self.spec.command, self._command.value[0].tolist(), strict=True))
 
     @torch.no_grad()
-    def step(self, watch: Callable[[int], None] | None = None) -> StepResult:
-        """Advance one decision; ``watch`` is called before its control steps 1, 2, ... of a chunk."""
+    def step(self, watch: Callable[[], None] | None = None) -> StepResult:
+        """Advance one decision; ``watch`` is called between the control steps of a chunk, as far as it is executed."""
         agent = self.agent
         decision = agent.policy.act(agent.see(self._obs), self._memory, deterministic=True)
         result = self._carry_out(decision.action, watch)
@@ -86,20 +85,19 @@ class Player:
             self._measure()
         return result
 
-    def _carry_out(self, action: Tensor, watch: Callable[[int], None] | None) -> StepResult:
-        chunked: Any = self.env
-        if watch is None or self.spec.action.chunk == 1:
-            return chunked.step(action)
+    def _carry_out(self, action: Tensor, watch: Callable[[], None] | None) -> StepResult:
+        env, begin = cast(Any, self.env), self.control_steps
 
         def seen(step: int, running: Tensor) -> None:
-            self._part = step / self.spec.action.chunk
-            watch(step)
+            self.control_steps = begin + step
+            if watch is not None and bool(running[0]):
+                watch()
 
-        chunked.watch = seen
-        try:
-            return chunked.step(action)
-        finally:
-            chunked.watch, self._part = None, 0.0
+        if self.spec.action.chunk > 1:
+            env.watch = seen
+        result: StepResult = env.step(action)
+        self.control_steps = begin + (1 if result.steps is None else int(result.steps[0]))
+        return result
 
     def _end(self, result: StepResult) -> None:
         self.ended += 1

@@ -92,7 +92,11 @@ def main(argv: Sequence[str]) -> int:
 
 def named(dataset: Any) -> list[str]:
     """The folders or files that ``dataset=`` names."""
-    return [dataset] if isinstance(dataset, str) else [str(path) for path in dataset]
+    if isinstance(dataset, str):
+        return [dataset]
+    if not isinstance(dataset, list | tuple) or not dataset:
+        raise UserError(f"dataset={dataset}: must be a folder or a file, or several, [A,B]")
+    return [str(path) for path in dataset]
 
 
 def configure(argv: Sequence[str]) -> DictConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..normalize import ObsNormalizer
-from ..types import TaskSpec
+from ..types import CRITIC_GROUP, TaskSpec
 from .episodes import DatasetError, Episodes
 from .scaling import Scale, scale_of
 
@@ -33,11 +33,11 @@ def histories(spec: TaskSpec, data: Episodes) -> dict[str, int]:
     faults, found = [], {}
     for name, group in spec.obs.items():
         if name not in data.info.obs:
-            if name != "critic":  # what only the critic sees is not needed to learn actions
+            if name != CRITIC_GROUP:  # what only the critic sees is not needed to learn actions
                 faults.append(f"observation group {name!r} is missing")
             continue
         size, given = math.prod(group.shape), math.prod(data.info.obs[name].shape)
-        if size % given and name == "critic":
+        if size % given and name == CRITIC_GROUP:
             continue
         if size % given:
             faults.append(f"observation group {name!r} has {given} elements, the task's {size}")

@@ -68,6 +68,8 @@ def load_episodes(paths: str | Path | Sequence[str | Path], folder: Path | None 
     if not paths:
         raise DatasetError("no dataset is named")
     readers = [open_dataset(path) for path in paths]
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise DatasetError(f"a dataset is named twice: {', '.join(map(str, paths))}")
     first = readers[0].info
     for path, reader in zip(paths[1:], readers[1:], strict=True):
         same_kind(first, reader.info, f"{paths[0]} and {path}")
@@ -83,8 +85,12 @@ def same_kind(a: DatasetInfo, b: DatasetInfo, which: str) -> None:
         "action_unit": (a.action_unit, b.action_unit),
         "observation groups": (sorted(a.obs), sorted(b.obs)),
     }
-    for name in a.obs.keys() & b.obs.keys():
-        pairs[f"group {name}"] = tuple((i.obs[name].shape, i.obs[name].dtype) for i in (a, b))  # type: ignore[assignment]
+    for name in sorted(a.obs.keys() & b.obs.keys()):
+        x, y = a.obs[name], b.obs[name]
+        pairs[f"the shape of group {name}"] = (x.shape, x.dtype), (y.shape, y.dtype)
+        for what in ("names", "units"):  # which not every format knows
+            if getattr(x, what) and getattr(y, what):
+                pairs[f"the {what} of group {name}"] = getattr(x, what), getattr(y, what)
     differ = [f"{name} {x} is not {y}" for name, (x, y) in pairs.items() if x != y]
     if differ:
         raise DatasetError(f"{which} do not go together: {'; '.join(differ)}")

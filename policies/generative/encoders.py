@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from embodied.configuration import positive
-from embodied.types import Obs, TaskSpec
+from embodied.types import CRITIC_GROUP, Obs, TaskSpec
 
 from ..mlp import group_size
 from ..networks import mlp
@@ -87,8 +87,8 @@ class Critic(nn.Module):
 
     def __init__(self, spec: TaskSpec, hidden: tuple[int, ...], activation: str, config: ImageConfig) -> None:
         super().__init__()
-        privileged = "critic" in spec.obs
-        self.encoder = ObservationEncoder(spec, "critic" if privileged else "policy", config, not privileged)
+        privileged = CRITIC_GROUP in spec.obs
+        self.encoder = ObservationEncoder(spec, CRITIC_GROUP if privileged else "policy", config, not privileged)
         self.layers = mlp(self.encoder.size, hidden, 1, activation)
 
     def forward(self, obs: Obs, dtype: torch.dtype) -> Tensor:

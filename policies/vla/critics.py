@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from embodied.types import Obs, TaskSpec
+from embodied.types import CRITIC_GROUP, Obs, TaskSpec
 
 from ..mlp import group_size
 from ..networks import linear, mlp
@@ -37,7 +37,7 @@ class SeparateCritic(nn.Module):
 
     def __init__(self, spec: TaskSpec, hidden: tuple[int, ...], activation: str) -> None:
         super().__init__()
-        self.group = "critic" if "critic" in spec.obs else "policy"
+        self.group = CRITIC_GROUP if CRITIC_GROUP in spec.obs else "policy"
         self.layers = mlp(group_size(spec, self.group), hidden, 1, activation)
 
     def forward(self, obs: Obs, trunk: Trunk, context: Context | None = None) -> Tensor:

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embodied.types import Obs, TaskSpec
+from embodied.types import CRITIC_GROUP, Obs, TaskSpec
 
 from .trunk import MEASURED, Context, Trunk
-
-CRITIC = "critic"
 
 
 def hidden_elements(spec: TaskSpec) -> Tensor:
     """(P,) int64: where, in the group ``critic``, the terms stand that the policy does not see; empty without one."""
-    group = spec.obs.get(CRITIC)
+    group = spec.obs.get(CRITIC_GROUP)
     if group is None:
         return torch.zeros(0, dtype=torch.long)
     seen = {term.name for term in spec.obs[MEASURED].terms}
@@ -51,10 +49,11 @@ class PrivilegedHead(nn.Module):
         Raises:
             ValueError: the observations lack the group.
         """
-        if CRITIC not in obs:
+        if CRITIC_GROUP not in obs:
             raise ValueError(
-                f"policy.privileged_weight: the data have no observation group {CRITIC!r} to learn from; set it to 0"
+                f"policy.privileged_weight: the data have no observation group {CRITIC_GROUP!r} to learn from; "
+                "set it to 0"
             )
         found = self.out(trunk.decode(self.query.expand(context.rows, 1, -1), context)[0]).squeeze(1)
-        target = obs[CRITIC].flatten(1)[:, self.elements].to(found.dtype)
+        target = obs[CRITIC_GROUP].flatten(1)[:, self.elements].to(found.dtype)
         return functional.smooth_l1_loss(found, target, reduction="none", beta=0.02).mean(-1)

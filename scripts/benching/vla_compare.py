@@ -37,6 +37,7 @@ class Cloning:
 
     approaches: beginnings of demonstrations, beside them, of APPROACH steps each: a demonstration shows one scene, and
         its later frames show the hand where the object is, so that it takes many scenes to teach an eye to find it.
+        They are cut, not finished, so that then only whole chunks are learnt from.
     """
 
     episodes: int
@@ -47,6 +48,11 @@ class Cloning:
         positive("episodes", self.episodes)
         positive("steps", self.steps)
         whole("approaches", self.approaches, 0)
+
+    @property
+    def padding(self) -> str:
+        """See :class:`embodied.datasets.Windows`."""
+        return "drop" if self.approaches else "repeat"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class Plan:
             methods = {n: from_mapping(Method, data["methods"][n], f"protocol.methods.{n}") for n in compare}
             plan: Plan = from_mapping(cls, {**data, **cloning, "methods": methods}, "protocol")
             positive("protocol.steps", plan.steps)
+            if plan.chunk > APPROACH:
+                raise ValueError(f"protocol.chunk={plan.chunk}: must be at most {APPROACH}, the steps of an approach")
         return plan
 
 
@@ -114,10 +122,10 @@ class Planner:
 
     def demos(self, name: str) -> list[Job]:
         """Of the scripted expert, for the warm-up or for SFT: whole demonstrations and, if asked for, approaches."""
-        cloning, seed = (self.plan.warmup, 0) if name == WARM_UP else (self.plan.sft, 1)
+        cloning, seed = {WARM_UP: (self.plan.warmup, 0), SFT: (self.plan.sft, 1)}[name]
         made = [self._demos(name, cloning.episodes, seed, "task.cut_after_success=6")]
         if cloning.approaches:
-            made.append(self._demos(f"{name}_approaches", cloning.approaches, 100 + seed, f"task.horizon={APPROACH}"))
+            made.append(self._demos(f"{name}_approaches", cloning.approaches, 100 + seed, f"task.cut_after={APPROACH}"))
         return made
 
     def _demos(self, name: str, episodes: int, seed: int, setting: str) -> Job:
@@ -128,7 +136,8 @@ class Planner:
         """What every method starts from."""
         demos = self.demos(WARM_UP)
         data = f"dataset=[{','.join(str(job.out) for job in demos)}]"
-        arguments = [f"task.chunk={self.plan.chunk}", data, "padding=drop", f"steps={self.plan.warmup.steps}"]
+        cloning = self.plan.warmup
+        arguments = [f"task.chunk={self.plan.chunk}", data, f"padding={cloning.padding}", f"steps={cloning.steps}"]
         return self._suite(WARM_UP, "pretrain", [*arguments, *self.plan.policy, "run_dir={out}"], demos)
 
     def training(self, name: str, seed: int) -> Job:
@@ -136,9 +145,13 @@ class Planner:
         method, base = self.plan.methods[name], self.warmup()
         label = f"train/{name}/seed{seed}"
         if method.kind == SFT:
-            demos, steps = self.demos(SFT), self.plan.sft.steps
-            settings = {"init": str(base.out), "dataset": [str(job.out) for job in demos], "steps": steps, "seed": seed}
-            settings["num_threads"] = self.num_threads
+            demos, cloning = self.demos(SFT), self.plan.sft
+            settings: dict[str, Any] = {
+                "init": str(base.out),
+                "dataset": [str(job.out) for job in demos],
+                "padding": cloning.padding,
+            }
+            settings |= {"steps": cloning.steps, "seed": seed, "num_threads": self.num_threads}
             return module_job(label, FINE_TUNING, settings, self.work, [base, *demos])
         steps = self.plan.steps
         arguments = [f"init={base.out}", f"total_steps={steps}", f"checkpoint_interval={max(1, steps // CHECKPOINTS)}"]

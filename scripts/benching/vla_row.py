@@ -99,7 +99,14 @@ def measure(s: RowSettings) -> dict[str, Any]:
 
 def row_env(player: Player, row: str, episodes: int, num_worlds: int, seed: int, num_threads: int) -> VecEnv:
     """A row of the task as the player knows the task; training's shortcuts are off."""
-    own = {"row": row, "episodes": episodes, "group": 1, "cut_after_success": 0, "num_render_workers": 0}
+    own = {
+        "row": row,
+        "episodes": episodes,
+        "group": 1,
+        "cut_after": 0,
+        "cut_after_success": 0,
+        "num_render_workers": 0,
+    }
     config = {**player.task, **own}
     device = torch.device("cpu")
     env = make_env(config, num_worlds=num_worlds, device=device, num_threads=num_threads, seed=seed)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
@@ -23,22 +24,28 @@ from ..agents import load_agent
 
 @dataclass(frozen=True)
 class SFTSettings:
-    """init: the run to go on from.  dataset: demonstrations, or several.  steps: gradient steps."""
+    """init: the run to go on from.  dataset: demonstrations, or several.  steps: gradient steps.
+
+    padding: of windows beyond the end of an episode, see :class:`embodied.datasets.Windows`.
+    """
 
     init: str
     dataset: Any
     steps: int
     seed: int = 0
     num_threads: int = 1
+    padding: str = "repeat"
 
 
 def main(argv: Sequence[str]) -> int:
     """Clone on; 0, or 130 if it was stopped."""
     s = from_mapping(SFTSettings, json.loads(argv[0]), "sft")
     agent = load_agent(s.init)
-    config = ImitationConfig(steps=s.steps, seed=s.seed, num_threads=s.num_threads)
+    config = ImitationConfig(steps=s.steps, seed=s.seed, num_threads=s.num_threads, padding=s.padding)
     policy = cast(nn.Module, agent.policy).train()
-    result = clone(policy, agent.spec, load_episodes(s.dataset), config, argv[1], run_config=agent.config)
+    result = clone(
+        policy, agent.spec, load_episodes(s.dataset, Path(argv[1]).parent), config, argv[1], run_config=agent.config
+    )
     return 0 if result.finished else 130
 
 

@@ -162,3 +162,24 @@ def test_what_needs_no_gradient_gets_none() -> None:
     ppo_loss(evaluation, batch, PPOConfig(), torch.ones(1), torch.ones(1)).backward(evaluation)
     assert log_prob.grad is not None
     torch.testing.assert_close(log_prob.grad, torch.full((3, 1), -1 / 3))
+
+
+def test_mirror_images_count_in_the_loss_and_not_in_the_kl() -> None:
+    ones = torch.ones(2)
+    mask, original = torch.tensor([True, True, False]), torch.tensor([True, False, True])
+    ratios = [[1.5, 0.5], [1.1, 1.0], [9.0, 9.0]]
+    loss = ppo_loss(evaluation_of(ratios), batch_of([1.0] * 3, mask=mask, original=original), PLAIN, ones, ones)
+    assert loss.kl.item() == pytest.approx((1.5 - 1 - math.log(1.5)) + (0.5 - 1 - math.log(0.5)), rel=1e-5)
+    assert loss.policy.item() == pytest.approx(-((1.2 + 0.5) / 2 + (1.1 + 1.0) / 2) / 2, rel=1e-5)
+
+
+def test_a_weight_may_be_a_tensor() -> None:
+    found = []
+    for weight in (0.25, torch.tensor(0.25)):
+        log_prob = torch.zeros(3, 1, requires_grad=True)
+        evaluation = Evaluation(log_prob, torch.zeros(3, 1), torch.zeros(3))
+        batch = batch_of([1.0, 2.0, 3.0], log_prob=torch.zeros(3, 1))
+        ppo_loss(evaluation, batch, PLAIN, torch.ones(1), torch.ones(1)).backward(evaluation, weight)
+        assert log_prob.grad is not None
+        found.append(log_prob.grad.flatten().tolist())
+    assert found[0] == found[1] == pytest.approx([-0.25 / 3, -0.5 / 3, -0.25])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -166,3 +167,51 @@ def test_an_empty_group_has_no_norm_and_no_step() -> None:
     norms = flat.clip(100.0)
     flat.step([1e-2, 1e-2])
     assert [float(x) for x in norms] == pytest.approx([3**0.5, 0.0])
+
+
+def test_a_copy_that_would_train_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match="cannot be copied"):
+        copy.deepcopy(FlatAdam(groups_of(network()), 1.0))
+
+
+def test_the_state_of_other_parameters_is_refused() -> None:
+    def stepped(*sizes: int) -> FlatAdam:
+        net = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
+        flat = FlatAdam([list(net.parameters())], 1.0)
+        flat.zero_grad()
+        net(torch.ones(1, sizes[0])).sum().backward()
+        flat.step([1e-3])
+        return flat
+
+    state = stepped(3, 4, 1).state_dict()
+    with pytest.raises(ValueError, match=r"of \[4\] parameters a group, not of \[6\]"):
+        stepped(3, 4, 4, 1).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"a moment has shape \(1, 4\), not \(2, 4\)"):
+        stepped(3, 4, 2).load_state_dict(state)
+
+
+def test_what_was_frozen_or_converted_is_told() -> None:
+    net = nn.Linear(2, 1)
+    flat = FlatAdam([list(net.parameters())], 1.0)
+    net.bias.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="frozen"):
+        flat.zero_grad()
+    net.bias.requires_grad_(True)
+    net.double()
+    with pytest.raises(RuntimeError, match="moved or converted"):
+        flat.zero_grad()
+
+
+def test_a_parameter_belongs_to_one_group() -> None:
+    net = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="twice"):
+        FlatAdam([list(net.parameters()), [net.bias]], 1.0)
+
+
+def test_parameters_begin_where_memory_is_aligned() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 5))
+    flat = FlatAdam([list(net.parameters())], 1.0)
+    flat.zero_grad()
+    starts = [p.storage_offset() for p in net.parameters()]
+    assert starts == [0, 16, 32, 48]
+    assert [p.grad.storage_offset() for p in net.parameters() if p.grad is not None] == starts

@@ -55,6 +55,16 @@ def test_a_decision_of_several_control_steps_is_filmed_at_each(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("_no_camera")
+def test_a_film_loses_no_time_where_episodes_end_within_a_decision(tmp_path: Path):
+    player = make_player("hopper", chunk=8)
+    result = film(player, tmp_path / "film.mp4", seconds=3.0, fps=25, size=(320, 180))
+    assert result["episodes_ended"] > 0 and player.control_steps < 8 * player.steps
+    assert player.time == pytest.approx(player.control_steps * 0.008)
+    assert result["seconds"] == pytest.approx(player.time, abs=8 * 0.008)
+    assert result["frames"] == 75
+
+
+@pytest.mark.usefixtures("_no_camera")
 def test_a_film_runs_in_real_time_and_follows_its_script(tmp_path: Path):
     player = make_player(push={"speed": [0.0, 0.0]})
     script = [(1.0, "stand", [0.0, 0.0, 0.0]), (3.0, "walk", [0.5, 0.0, 0.25])]

@@ -45,10 +45,11 @@ def run(run_dir: Path, dataset: Path, *argv: str) -> Path:
 def test_several_datasets_are_learnt_from_as_one(
     tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [*SMALL, f"dataset=[{dataset},{dataset}]", "steps=4", f"run_dir={tmp_path / 'run'}"]
+    shutil.copytree(dataset, tmp_path / "more")
+    argv = [*SMALL, f"dataset=[{dataset},{tmp_path / 'more'}]", "steps=4", f"run_dir={tmp_path / 'run'}"]
     assert pretrain.main(argv) == 0
     assert "12 episodes of hopper, 480 frames at 125 Hz" in capsys.readouterr().out
-    assert list(OmegaConf.load(tmp_path / "run" / "config.yaml").dataset) == [str(dataset)] * 2
+    assert list(OmegaConf.load(tmp_path / "run" / "config.yaml").dataset) == [str(dataset), str(tmp_path / "more")]
 
 
 def test_what_a_pretraining_says_and_leaves(tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +98,7 @@ def test_mistakes(tmp_path: Path, dataset: Path) -> None:
     cases: list[tuple[list[str], str]] = [
         (["task=walker2d"], r"demonstrations of 'hopper' do not fit task 'walker2d': .*11 elements, the task's 17"),
         (["dataset=nowhere"], "nowhere does not exist. Known: lerobot"),
+        (["dataset=null"], "dataset=None: must be a folder or a file, or several"),
         ([f"run_dir={tmp_path / 'full'}"], "is there and not an empty folder"),
         ([f"resume={tmp_path / 'full'}"], "not a run folder"),
         (["padding=zero"], "padding='zero'"),

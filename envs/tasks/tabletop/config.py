@@ -21,6 +21,7 @@ class TabletopConfig(ManipulationConfig):
     episodes: of an evaluation. Episodes then are the numbers seed * episodes, seed * episodes + 1, ... in order over
         the worlds; 0: numbers are drawn, none of which an evaluation has.
     group: so many neighbouring worlds draw the same numbers, for group-relative advantages.
+    cut_after: an episode is cut after so many control steps, as if nobody had looked on; 0: never. The deadline stays.
     cut_after_success: an episode ends so many control steps after it first succeeded, as demonstrations do; 0: never.
     """
 
@@ -37,11 +38,12 @@ class TabletopConfig(ManipulationConfig):
     num_render_workers: int = 0
     episodes: int = 0
     group: int = 1
+    cut_after: int = 0
     cut_after_success: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         choice("task.row", self.row, ROWS)
-        for name in ("image_size", "num_render_workers", "episodes", "cut_after_success"):
+        for name in ("image_size", "num_render_workers", "episodes", "cut_after", "cut_after_success"):
             whole(f"task.{name}", getattr(self, name), low=0)
         whole("task.group", self.group)

@@ -168,9 +168,16 @@ class TabletopEnv(ManipulationEnv):
         return self.late()
 
     def cut_short(self) -> Tensor | None:
-        """Some time after success, if the configuration says so."""
-        late = self.config.cut_after_success
-        return self._buffers["since_placed"] >= late if late else None
+        """After some time, or some time after success, if the configuration says so."""
+        cuts = [
+            clock >= limit
+            for clock, limit in (
+                (self._buffers["since_placed"], self.config.cut_after_success),
+                (self.episode_length, self.config.cut_after),
+            )
+            if limit
+        ]
+        return torch.stack(cuts).any(0) if cuts else None
 
     def before_observe(self) -> None:
         """Move the object, in the row that does."""

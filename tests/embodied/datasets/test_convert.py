@@ -83,5 +83,15 @@ def test_datasets_that_do_not_go_together_are_told_apart(tmp_path: Path, source:
         writer.add(episode(5))
     with pytest.raises(DatasetError, match=r"source.* and .*other.* do not go together: control_dt 0\.1 is not"):
         load_episodes([source, tmp_path / "other.hdf5"])
+    swapped = dataclasses.replace(
+        INFO, obs=INFO.obs | {"policy": dataclasses.replace(INFO.obs["policy"], names=("y", "x", "z"))}
+    )
+    with create_dataset(tmp_path / "swapped", swapped) as writer:
+        writer.add(episode(5))
+    convert(open_dataset(source), tmp_path / "named")
+    with pytest.raises(DatasetError, match=r"the names of group policy \('x', 'y', 'z'\) is not \('y', 'x', 'z'\)"):
+        load_episodes([tmp_path / "named", tmp_path / "swapped"])
+    with pytest.raises(DatasetError, match="named twice"):
+        load_episodes([source, source])
     with pytest.raises(DatasetError, match="no dataset is named"):
         load_episodes([])

@@ -48,11 +48,13 @@ def test_approaches_are_demonstrations_beside_the_others(tmp_path: Path) -> None
     plan = planner(tmp_path, "protocol.warmup.approaches=5")
     jobs = unique(plan.all(1))
     whole, begun = jobs["demos/warmup"], jobs["demos/warmup_approaches"]
-    assert {"episodes=5", "task.horizon=10"} <= set(words(begun)) and "task.horizon=10" not in words(whole)
+    assert {"episodes=5", "task.cut_after=10"} <= set(words(begun)) and "task.cut_after=10" not in words(whole)
     assert jobs["warmup"].needs == ("demos/warmup", "demos/warmup_approaches")
     assert f"dataset=[{whole.out},{begun.out}]" in words(jobs["warmup"])
     seeds = {word for job in (whole, begun, jobs["demos/sft"]) for word in words(job) if word.startswith("seed=")}
     assert len(seeds) == 3  # no scene is shown twice
+    assert "padding=drop" in words(jobs["warmup"])
+    assert json.loads(jobs["train/sft/seed0"].argv()[3])["padding"] == "repeat"
 
 
 @pytest.mark.slow

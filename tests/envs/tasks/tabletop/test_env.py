@@ -256,6 +256,16 @@ def test_demonstrations_end_soon_after_success() -> None:
     assert (length < 45).all() and (length > 10).all()
 
 
+def test_an_episode_that_is_cut_knows_its_deadline_as_any_other() -> None:
+    cut, whole = make(2, cut_after=10), make(2)
+    expert = make_expert(cut)
+    assert torch.equal(cut.reset(seed=0)["critic"], whole.reset(seed=0)["critic"])
+    for step in range(1, 11):
+        result = cut.step(expert.act())
+        assert bool(result.truncated.all()) == (step == 10)
+    assert not result.terminated.any()
+
+
 def test_the_sensors_are_mujocos_own_contacts() -> None:
     env = make(8)
     env.reset(seed=0)
