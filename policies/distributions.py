@@ -40,7 +40,7 @@ class _GaussianLogProb(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         action, mean, std = ctx.saved_tensors
         z = (action - mean) / std
         pull = grad[..., None, None] * z

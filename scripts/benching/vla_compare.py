@@ -146,12 +146,9 @@ class Planner:
         label = f"train/{name}/seed{seed}"
         if method.kind == SFT:
             demos, cloning = self.demos(SFT), self.plan.sft
-            settings: dict[str, Any] = {
-                "init": str(base.out),
-                "dataset": [str(job.out) for job in demos],
-                "padding": cloning.padding,
-            }
-            settings |= {"steps": cloning.steps, "seed": seed, "num_threads": self.num_threads}
+            settings: dict[str, Any] = {"init": str(base.out), "dataset": [str(job.out) for job in demos]}
+            settings |= {"padding": cloning.padding, "steps": cloning.steps}
+            settings |= {"seed": seed, "num_threads": self.num_threads}
             return module_job(label, FINE_TUNING, settings, self.work, [base, *demos])
         steps = self.plan.steps
         arguments = [f"init={base.out}", f"total_steps={steps}", f"checkpoint_interval={max(1, steps // CHECKPOINTS)}"]
