@@ -147,15 +147,15 @@ def _follow(player: Player, script: Script, total: float) -> str:
 
 
 def overlay(frame: np.ndarray, player: Player, caption: str) -> np.ndarray:
-    """The frame with a panel: what is asked and what is measured; for other tasks time and reward."""
+    """The frame with a panel: what is asked and what is measured; for other tasks words, time and reward."""
     frame = np.ascontiguousarray(frame)
     scale = frame.shape[0] / 480
     rows = _command_rows(player)
     height = int((30 + 26 * max(1, len(rows))) * scale)
-    width = int((330 if rows else 200) * scale)
+    width = int((330 if rows else max(200, 72 + 8 * len(player.instruction))) * scale)
     panel = frame[:height, :width]
     frame[:height, :width] = (panel * 0.35 + np.array([14, 20, 28]) * 0.65).astype(np.uint8)
-    _text(frame, caption or player.spec.name, 12, 21, INK, 15, scale, bold=True)
+    _text(frame, caption or player.instruction or player.spec.name, 12, 21, INK, 15, scale, bold=True)
     if rows:
         _text(frame, "asked", 196, 21, ASKED, 12, scale)
         _text(frame, "is", 248, 21, FOUND, 12, scale)

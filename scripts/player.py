@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embodied.text import decode_text
 from embodied.types import StepResult, VecEnv
 
 from .common import Agent
@@ -59,6 +60,12 @@ class Player:
         if values is not None and len(values) != len(self.spec.command):
             raise UserError(f"command={list(values)}: {self.spec.name} takes {', '.join(self.spec.command)}")
         self._command.fix(None if values is None else list(values))
+
+    @property
+    def instruction(self) -> str:
+        """What the robot was told in words; empty where a task has none."""
+        words = self._obs.get("instruction")
+        return "" if words is None else decode_text(words)[0]
 
     @property
     def _command(self) -> Any:

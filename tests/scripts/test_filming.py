@@ -103,6 +103,17 @@ def test_the_panel_shows_asked_and_measured():
     assert (overlay(blank.copy(), make_player("hopper"), "")[:40, :180] < 200).any()
 
 
+def test_the_panel_is_as_wide_as_the_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    player, blank = make_player("hopper"), np.full((480, 854, 3), 255, np.uint8)
+
+    def width() -> int:
+        return int((overlay(blank.copy(), player, "")[2] < 200).any(-1).sum())
+
+    short = width()
+    monkeypatch.setattr(type(player), "instruction", "pick up the cyan cube and put it on the orange bowl")
+    assert player.instruction and width() > short + 200
+
+
 @pytest.mark.render
 @pytest.mark.usefixtures("_graphics")
 def test_the_camera_follows_but_does_not_bob():
