@@ -128,11 +128,11 @@ def test_imitation_is_the_mean_cross_entropy_of_the_demonstrated_tokens(policy: 
 
 
 def test_every_parameter_learns_and_belongs_to_actor_or_critic(policy: Any) -> None:
+    ppo = PPO(policy, PPOConfig())
     obs = obs_of(6)
     decision = policy.act(obs)
     found = policy.evaluate_actions(obs, decision.action, decision.trace)
     (found.log_prob.sum() + found.value.sum() + found.entropy.sum()).backward()
-    ppo = PPO(policy, PPOConfig())
     learning = {name for name, p in policy.named_parameters() if p.requires_grad}
     assert {id(p) for p in ppo.actor + ppo.critic} == {id(p) for n, p in policy.named_parameters() if n in learning}
     unmoved = [n for n, p in policy.named_parameters() if n in learning and (p.grad is None or not p.grad.any())]

@@ -152,11 +152,11 @@ def test_the_times_of_imitation_are_beta_distributed(weights: Path) -> None:
 
 
 def test_every_parameter_learns_and_belongs_to_actor_or_critic(policy: Any) -> None:
+    ppo = PPO(policy, PPOConfig())
     obs = obs_of(8)
     decision = policy.act(obs)
     found = policy.evaluate_actions(obs, decision.action, decision.trace)
     (found.log_prob.sum() + found.value.sum() + found.entropy.sum()).backward()
-    ppo = PPO(policy, PPOConfig())
     learning = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     assert {id(p) for p in ppo.actor + ppo.critic} == {id(p) for p in learning.values()}
     # The last layer's part of images and prompt that no keys and values come of moves the critic alone.
