@@ -6,7 +6,6 @@ Legend: H action chunk; A action size.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,36 +15,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 def gaussian_log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Log-density of a diagonal Gaussian summed over a chunk: action, mean (..., H, A), std (H, A) -> (...)."""
-    if torch.is_grad_enabled() and (mean.requires_grad or std.requires_grad) and not action.requires_grad:
-        return cast(Tensor, _GaussianLogProb.apply(action, mean, std))
-    return _chunk_log_prob(action, mean, std)
-
-
-def _chunk_log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     z = (action - mean) / std
     return -0.5 * z.square().sum((-2, -1)) - (std.log() + _HALF_LOG_2PI).sum()
-
-
-class _GaussianLogProb(torch.autograd.Function):
-    """Written out, it is one node of the graph: with small minibatches a graph of eight costs more than a network."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        return _chunk_log_prob(action, mean, std)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
-        action, mean, std = ctx.saved_tensors
-        z = (action - mean) / std
-        pull = grad[..., None, None] * z
-        by_std = ((pull * z).sum_to_size(std.shape) - grad.sum()) / std
-        return None, (pull / std).sum_to_size(mean.shape), by_std
 
 
 def gaussian_entropy(std: Tensor) -> Tensor:

@@ -87,8 +87,7 @@ def configure(argv: Sequence[str]) -> tuple[EvaluateConfig, dict[str, Any]]:
     name = next((str(o.value()) for o in parse(argv) if o.key_or_group == "checkpoint"), None)
     if name is None:
         raise UserError("checkpoint is required: embodied evaluate checkpoint=RUN; `embodied list` shows what there is")
-    trained = read_config(name)["task"]
-    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": trained})
+    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": read_config(name)["task"]})
     return typed(EvaluateConfig, config), plain(config)["task"]
 
 

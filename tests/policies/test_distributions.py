@@ -25,30 +25,6 @@ def test_log_prob_and_entropy_equal_torch_and_scipy() -> None:
         assert gaussian_entropy(std).item() == pytest.approx(density.entropy())
 
 
-def test_the_derivative_of_log_prob_is_torchs() -> None:
-    action, mean, std = (torch.randn(7, 2, 3).double(), torch.randn(7, 2, 3).double(), 0.1 + torch.rand(2, 3).double())
-    leaves = [mean.requires_grad_(), std.requires_grad_()]
-    weight = torch.randn(7).double()
-    normal = torch.distributions.Independent(torch.distributions.Normal(*leaves), 2)
-    expected = torch.autograd.grad((weight * normal.log_prob(action)).sum(), leaves)
-    found = torch.autograd.grad((weight * gaussian_log_prob(action, *leaves)).sum(), leaves)
-    for x, y in zip(found, expected, strict=True):
-        torch.testing.assert_close(x, y)
-
-
-def test_log_prob_is_differentiated_as_any_other_function() -> None:
-    action, mean = torch.randn(2, 5, 2, 3).double().unbind(0)
-    std = 0.1 + torch.rand(2, 3).double()
-    leaves = mean.clone().requires_grad_(), std.requires_grad_()
-    assert torch.autograd.gradcheck(lambda m, s: gaussian_log_prob(action, m, s), leaves)
-    assert torch.autograd.gradgradcheck(lambda m, s: gaussian_log_prob(action, m, s), leaves)
-    found = torch.func.grad(lambda m: gaussian_log_prob(action, m, std.detach()).sum())(mean)
-    torch.testing.assert_close(found, ((action - mean) / std**2).detach())
-    drawn = action.clone().requires_grad_()
-    (by_action,) = torch.autograd.grad(gaussian_log_prob(drawn, *leaves).sum(), drawn)
-    torch.testing.assert_close(by_action, -found)
-
-
 def test_std_starts_where_asked_and_never_falls_below_its_minimum() -> None:
     std = StateIndependentStd((2, 3), init_std=0.5, min_std=0.1)
     torch.testing.assert_close(std(), torch.full((2, 3), 0.5))
