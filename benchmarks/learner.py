@@ -50,6 +50,7 @@ def run(learner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "num_minibatches": args.num_minibatches,
         "num_epochs": args.num_epochs,
         "episodes": args.episodes,
+        "compile": args.compile,
     }
     command = [sys.executable, "-m", "benchmarks.peers.learner_worker", json.dumps(job)]
     waiting = "PASSIVE" if learner == "ours" else args.peers_wait.upper()
@@ -109,6 +110,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-steps", type=int, default=24)
     parser.add_argument("--num-minibatches", type=int, default=4)
     parser.add_argument("--num-epochs", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="ours with algo.compile; compiling counts as training")
     parser.add_argument(
         "--peers-wait", choices=["active", "passive"], default="passive", help="how the peers' OpenMP threads wait"
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .rollout import cleared
+from .runtime import products, threads_for
 from .statistics import mean_interval, wilson
 from .types import Obs, Policy, StepResult, VecEnv
 
@@ -142,13 +143,14 @@ def _actor(
     if not hasattr(act, "act"):
         return lambda obs, _: act(obs)
     policy: Policy = act  # type: ignore[assignment]
-    memory = policy.initial_memory(env.num_rows)
+    memory, work = policy.initial_memory(env.num_rows), products(policy, env.num_rows) / 2
 
     def step(obs: Obs, before: StepResult | None) -> Tensor:
         nonlocal memory
         if before is not None:
             memory = cleared(policy, memory, before.done)
-        decision = policy.act(obs if see is None else see(obs), memory, deterministic)
+        with threads_for(work, env.device):
+            decision = policy.act(obs if see is None else see(obs), memory, deterministic)
         memory = decision.memory
         return decision.action
 

@@ -46,12 +46,16 @@ class Loss:
         """(5,): policy, value, entropy, kl, clip_fraction."""
         return torch.stack([self.policy, self.value, self.entropy, self.kl, self.clip_fraction])
 
-    def backward(self, evaluation: Evaluation, weight: float | Tensor = 1.0) -> None:
-        """Add ``weight`` times the gradient of the total to those of the parameters behind the evaluation."""
+    def ends(self, evaluation: Evaluation, weight: float | Tensor = 1.0) -> tuple[list[Tensor], list[Tensor]]:
+        """Where a policy's graph ends, and ``weight`` times the derivative of the total by that."""
         told = (evaluation.log_prob, evaluation.entropy, evaluation.value)
         pairs = [(x, d) for x, d in zip(told, self.slope, strict=True) if d is not None and x.requires_grad]
-        scaled = [d if isinstance(weight, float) and weight == 1.0 else d * weight for _, d in pairs]
-        torch.autograd.backward([x for x, _ in pairs], scaled)
+        plain = isinstance(weight, float) and weight == 1.0
+        return [x for x, _ in pairs], [d if plain else d * weight for _, d in pairs]
+
+    def backward(self, evaluation: Evaluation, weight: float | Tensor = 1.0) -> None:
+        """Add ``weight`` times the gradient of the total to those of the parameters behind the evaluation."""
+        torch.autograd.backward(*self.ends(evaluation, weight))
 
 
 @torch.no_grad()

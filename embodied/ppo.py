@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, returns, schedules
-from .losses import ppo_loss
+from .gradients import Gradient
 from .normalize import RewardScaler, RunningMoments
 from .optimizer import FlatAdam
 from .ppo_config import PPOConfig as PPOConfig
 from .rollout import Batch, Rollout, minibatches, pieces
-from .runtime import threads_for
+from .runtime import products, threads_for
 from .symmetry import MirrorImages
 from .types import Policy, Symmetry
 
@@ -47,6 +47,7 @@ class PPO:
             raise ValueError("algo.micro_batch: a policy with memory learns from whole sequences")
         self._critic_rate = (config.critic_learning_rate or config.learning_rate) / config.learning_rate
         self.optimizer = FlatAdam([self.actor, self.critic], self.learning_rate, config.adam_eps)
+        self.gradient = Gradient(policy, config, self.parameters)
         self.reward_scaler: RewardScaler | None = None
         self.value_moments = RunningMoments().to(self.parameters[0].device) if config.normalize_value else None
 
@@ -74,19 +75,14 @@ class PPO:
         if self.mirror is not None:
             self.mirror.reflect(rollout)
         sums, steps = [0.0] * len(_STATISTICS), 0
-        with threads_for(self._work(rollout), rollout.device):
+        rows = rollout.reward.numel() / self.config.num_minibatches * (1 if self.mirror is None else 2)
+        with threads_for(products(self.policy, rows), rollout.device):
             for statistics in self._epochs(rollout):
                 sums = [a + b for a, b in zip(sums, statistics, strict=True)]
                 steps += 1
         self.updates += 1
         figures |= {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
         return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps), **self._skips()}
-
-    def _work(self, rollout: Rollout) -> float:
-        """Rows of a minibatch times parameters; a policy that denoises uses them several times."""
-        rows = rollout.reward.numel() / self.config.num_minibatches * (1 if self.mirror is None else 2)
-        process = getattr(self.policy, "process", None)
-        return rows * sum(p.numel() for p in self.parameters) * (1 if process is None else process.steps)
 
     def _skips(self) -> dict[str, float]:
         return {"updates_skipped": float(self.skipped)} if self.config.grouped else {}
@@ -177,11 +173,7 @@ class PPO:
         """Add up the gradients of a minibatch, in pieces; the means of its statistics, but for the gradients' norms."""
         sums = torch.zeros((), device=batch.value.device)
         for piece, portion in pieces(batch, self.config.micro_batch):
-            evaluation = self.policy.evaluate_actions(piece.obs, piece.action, piece.trace)
-            loss = ppo_loss(evaluation, piece, self.config, self.policy.factor_weight, self.policy.factor_clip)
-            weight = portion if share is None else share * portion
-            loss.backward(evaluation, weight)
-            sums = sums + loss.parts * weight
+            sums = sums + self.gradient.add(piece, portion if share is None else share * portion)
         return sums
 
     @property

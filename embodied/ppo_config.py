@@ -29,6 +29,8 @@ class PPOConfig:
     critic_warmup: updates at the start in which the critic alone learns, for a pretrained actor; with advantage=gae.
     micro_batch: decisions whose gradients are computed at once, so that large networks fit; None: a minibatch. It
         changes nothing but memory and speed.
+    compile: compute a minibatch's gradient by one compiled function (``torch.compile``; needs a C++ compiler): some
+        seconds at the start, then small networks learn at twice the speed. Equal to float precision, not bit for bit.
     normalize_advantage: to mean 0 and standard deviation 1 over the rollout, all ranks.
     normalize_reward: divide by the standard deviation of the discounted return.
     normalize_value: the critic learns standardised targets.
@@ -60,6 +62,7 @@ class PPOConfig:
     adam_eps: float = 1e-8
     critic_warmup: int = 0
     micro_batch: int | None = None
+    compile: bool = False
     normalize_advantage: bool = True
     normalize_reward: bool = False
     normalize_value: bool = False
@@ -86,6 +89,8 @@ class PPOConfig:
         whole("algo.group_size", self.group_size, 2)
         if self.loss == "dpo" and (self.schedule == "adaptive" or self.symmetry != "none"):
             raise ValueError("algo.loss=dpo: goes with algo.schedule=constant or linear, and algo.symmetry=none")
+        if self.compile and self.loss == "dpo":
+            raise ValueError("algo.compile=true: goes with algo.loss=ppo only")
         if self.micro_batch is not None and self.symmetry != "none":
             raise ValueError(f"algo.micro_batch={self.micro_batch}: goes with algo.symmetry=none only")
 

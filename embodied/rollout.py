@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .metrics import EpisodeWindow
+from .runtime import products, threads_for
 from .types import Decision, Obs, Policy, StepResult, VecEnv
 
 MEMORY = "memory/"
@@ -153,16 +154,19 @@ def collect(
         The carry for the next rollout.
     """
     see = normalizer if normalizer is not None else _as_is
+    work = products(policy, rollout.num_rows) / 2
     for t in range(rollout.num_steps):
         obs = see(carry.obs)
-        decision = policy.act(obs, carry.memory)
+        with threads_for(work, rollout.device):
+            decision = policy.act(obs, carry.memory)
         rollout.store_decision(t, obs, decision, carry)
         step = env.step(decision.action)
         rollout.store_outcome(t, step, env.spec.success_metric)
         if normalizer is not None:
             normalizer.accumulate(carry.obs, step.active)  # type: ignore[operator]
         if values:
-            _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
+            with threads_for(work, rollout.device):
+                _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
         if episodes is not None:
             episodes.add(step)
         carry = Carry(step.obs, cleared(policy, decision.memory, step.done), step.done)

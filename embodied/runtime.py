@@ -80,7 +80,18 @@ def use_threads(requested: int = 0) -> int:
 LITTLE = 5e7
 """Rows times parameters below which one thread is faster than two: torch's threads wait passively, since the simulation
 needs the processors, and waking them for every product takes longer than the product (measured with perceptrons: at 64
-rows one thread is 2.4 to 3.6 times as fast; they break even at about 5e7)."""
+rows one thread is 2.4 to 3.6 times as fast; they break even at about 5e7, and at twice that without a gradient)."""
+
+
+def products(policy: Any, rows: float) -> float:
+    """Rows times parameters, as often as a policy that denoises uses them: what its networks cost, roughly.
+
+    0 for one that is no module, such as a script.
+    """
+    if not hasattr(policy, "parameters"):
+        return 0.0
+    process = getattr(policy, "process", None)
+    return rows * sum(p.numel() for p in policy.parameters()) * (1 if process is None else process.steps)
 
 
 @contextlib.contextmanager

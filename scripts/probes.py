@@ -14,6 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
+from embodied.gradients import missing_compiler
 from embodied.provenance import machine
 
 from .config import ROOT
@@ -234,7 +237,33 @@ def vulkan() -> Check:
 # Accelerators and extras -------------------------------------------------------------------------------------------
 
 
+COMPILE = """
+import torch
+x = torch.arange(9.0)
+try:
+    assert torch.equal(torch.compile(lambda x: (x + 1) * 2)(x), (x + 1) * 2)
+except Exception as error:
+    raise SystemExit(str(error).splitlines()[0])
+"""
+
+
 def accelerators() -> list[Check]:
+    """CUDA, and what torch.compile needs."""
+    return [*cuda(), compiler()]
+
+
+def compiler() -> Check:
+    """Compile a function of two operations."""
+    missing = missing_compiler(torch.device("cpu"))
+    fine, said = (False, missing) if missing else attempt(COMPILE)
+    if fine:
+        return Check("Compiler", "ok", "torch.compile works, so that small networks may learn with algo.compile=true")
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    mend = f"{sudo}apt-get update && {sudo}apt-get install -y g++ python3-dev" if sys.platform == "linux" else ""
+    return Check("Compiler", "missing", f"{said}; only algo.compile=true needs it", mend)
+
+
+def cuda() -> list[Check]:
     """CUDA: the device, torch's view of it, and the GPU physics."""
     listed = _nvidia()
     if not listed:

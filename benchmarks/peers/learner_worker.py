@@ -33,6 +33,7 @@ class Job:
 
     learning_rate: of the learners that adapt it (ours and rsl_rl's), where they start.  sb3_learning_rate: SB3 does not
     adapt, and gets its own default.  steps: environment steps to train for.  episodes: of the evaluation; 0: none.
+    compile: ours with ``algo.compile``; compiling counts as training.
     """
 
     learner: str
@@ -52,6 +53,7 @@ class Job:
     lam: float = 0.95
     clip_range: float = 0.2
     episodes: int = 128
+    compile: bool = False
 
     @property
     def iterations(self) -> int:
@@ -79,6 +81,7 @@ def train_ours(job: Job, env: VecEnv) -> tuple[float, Act]:
         gamma=job.gamma,
         lam=job.lam,
         clip_range=job.clip_range,
+        compile=job.compile,
     )
     steps = job.iterations * job.worlds * job.num_steps
     config = TrainConfig(

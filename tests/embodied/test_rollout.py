@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from embodied.evaluate import evaluate
 from embodied.normalize import ObsNormalizer
 from embodied.rollout import Carry, Rollout, collect, minibatches, whole_rows
 from embodied.types import Decision, Obs, StepResult
@@ -185,3 +186,31 @@ def test_too_many_minibatches_are_an_error_that_says_so() -> None:
         list(minibatches(filled(collected()[0]), 9, recurrent=False))
     with pytest.raises(ValueError, match=r"algo\.num_minibatches=3: the rollout has only 2 sequences"):
         list(minibatches(filled(collected()[0]), 3, recurrent=True))
+
+
+@pytest.mark.parametrize(("width", "threads"), [(4, 1), (30_000_000, 2)])
+def test_a_small_policy_decides_on_one_thread_and_the_environment_keeps_its_own(width: int, threads: int) -> None:
+    seen: list[int] = []
+
+    class Watching(Reader):
+        def parameters(self) -> list[Tensor]:
+            return [torch.empty(width, device="meta")] * 2
+
+        def act(self, *args: Any, **kwargs: Any) -> Decision:
+            seen.append(torch.get_num_threads())
+            return super().act(*args, **kwargs)
+
+    class Stage(Counting):
+        def move(self, action: Tensor) -> tuple[Tensor, Tensor]:
+            assert torch.get_num_threads() == 2
+            return super().move(action)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        env, policy = Stage(), Watching()
+        collect(env, policy, Rollout(2, 2), Carry.start(env, policy, env.reset(seed=0)))
+        evaluate(env, policy, 2)
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {threads}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from embodied.runtime import (
     fast_matmul,
     keep_memory,
     load_random_state,
+    products,
     random_state,
     threads_for,
     use_threads,
@@ -114,3 +117,11 @@ def test_little_work_takes_one_thread() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_products_count_every_use_of_a_network_and_none_of_a_script() -> None:
+    net: Any = torch.nn.Linear(3, 2)
+    assert products(net, 10) == 10 * 8
+    net.process = SimpleNamespace(steps=4)
+    assert products(net, 10) == 4 * 10 * 8
+    assert products(object(), 10) == 0

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from embodied.gradients import missing_compiler
 from scripts import probes
 from tests.test_packaging import DISTRIBUTIONS, EXTRAS
 
@@ -35,6 +37,23 @@ def test_a_backend_that_cannot_draw_is_missing_and_says_what_to_install(monkeypa
     assert check.status == "missing"
     assert "libEGL.so.1" in check.detail
     assert check.mend.endswith("apt-get install -y libegl1 libgl1")
+
+
+def test_a_missing_compiler_is_named_and_one_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "attempt", lambda *_, **__: (False, "a header is missing"))
+    check = probes.compiler()
+    assert (check.status, check.detail.split(";")[0]) == ("missing", "a header is missing")
+    assert check.mend.endswith("g++ python3-dev")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "there is no C++ compiler 'no-such-compiler'" in probes.compiler().detail
+
+
+def test_the_compiler_is_tried() -> None:
+    if missing_compiler(torch.device("cpu")):
+        pytest.skip("no compiler")
+    fine, said = probes.attempt(probes.COMPILE)
+    assert fine, said
+    assert probes.attempt(probes.COMPILE.replace("* 2)(x)", "* 3)(x)"))[0] is False
 
 
 @pytest.mark.render
@@ -76,7 +95,7 @@ def test_a_gpu_that_torch_cannot_use_is_broken(tmp_path: Path, monkeypatch: pyte
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(probes, "attempt", lambda *_, **__: (False, "AssertionError"))
-    (check,) = probes.accelerators()
+    (check,) = probes.cuda()
     assert check.status == "broken"
     assert "GPU 0: Some Card" in check.detail and "UUID" not in check.detail
     assert "TORCH=cuda" in check.mend
@@ -87,4 +106,4 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError
 
     monkeypatch.setattr(subprocess, "run", absent)
-    assert probes.accelerators()[0].status == "missing"
+    assert probes.cuda()[0].status == "missing"
