@@ -18,6 +18,10 @@ from .rollout import Batch
 from .types import Policy
 
 
+class CompileError(RuntimeError):
+    """A policy's gradient cannot be compiled."""
+
+
 class Gradient:
     """Adds the gradient of PPO's loss to those of a policy's parameters.
 
@@ -32,9 +36,7 @@ class Gradient:
         self.policy, self.config, self.parameters = policy, config, list(parameters)
         self._compiled: Callable[..., Tensor] | None = None
         if config.compile:
-            missing = missing_compiler(self.parameters[0].device)
-            if missing:
-                raise ValueError(f"algo.compile=true: {missing}")
+            check_compiler(config, self.parameters[0].device)
             torch._dynamo.config.trace_autograd_ops = True
             self._compiled = torch.compile(self._traced, fullgraph=True)
 
@@ -42,7 +44,7 @@ class Gradient:
         """Add ``weight`` times the gradient; the loss's parts (5,) times weight (see ``losses.Loss``).
 
         Raises:
-            ValueError: the policy cannot be compiled; the message says why.
+            CompileError: the policy cannot be compiled; the message says why.
         """
         if self._compiled is None:
             evaluation = self.policy.evaluate_actions(batch.obs, batch.action, batch.trace)
@@ -54,7 +56,7 @@ class Gradient:
             return self._compiled(batch, weight, [parameter.grad for parameter in self.parameters])
         except torch._dynamo.exc.TorchDynamoException as error:
             why = str(error).strip().splitlines()[0]
-            raise ValueError(f"algo.compile=true: this policy cannot be compiled here: {why}") from error
+            raise CompileError(f"algo.compile=true: this policy cannot be compiled here: {why}") from error
 
     def _traced(self, batch: Batch, weight: Tensor, places: list[Tensor]) -> Tensor:
         evaluation = self.policy.evaluate_actions(batch.obs, batch.action, batch.trace)
@@ -65,6 +67,13 @@ class Gradient:
         with torch.no_grad():
             torch._foreach_add_([place for place, _ in used], [gradient for _, gradient in used])
         return loss.parts * weight
+
+
+def check_compiler(config: PPOConfig, device: torch.device) -> None:
+    """Raise ValueError, naming what is missing, if the gradient is to be compiled and cannot be here."""
+    missing = missing_compiler(device) if config.compile else None
+    if missing:
+        raise ValueError(f"algo.compile=true: {missing}")
 
 
 def missing_compiler(device: torch.device) -> str | None:

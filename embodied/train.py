@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from . import checkpoint, distributed
+from .checks import check_groups
 from .configuration import from_mapping, positive
 from .guards import Guard, GuardConfig
 from .metrics import EpisodeWindow, RunLog
@@ -121,29 +122,6 @@ class TrainResult:
     finished: bool
     record: Record
     normalizer: ObsNormalizer | None
-
-
-def check_groups(env: VecEnv, algo: PPOConfig) -> None:
-    """Raise ValueError unless rollouts are whole episodes of rows that begin alike, where the learner compares those.
-
-    An environment tells by ``group`` of its configuration how many neighbouring rows begin the same episodes.
-    """
-    if not algo.grouped:
-        return
-    group, spec = int(getattr(getattr(env, "config", None), "group", 1)), env.spec
-    if group != algo.group_size:
-        raise ValueError(
-            f"algo.group_size={algo.group_size}: {spec.name} begins the same episode in {group} neighbouring worlds; "
-            f"set task.group={algo.group_size}, on a task that has this key (put_on_plate)"
-        )
-    if env.num_rows % group:
-        raise ValueError(f"algo.group_size={group}: {env.num_rows} rows do not divide by it")
-    if not 0 < spec.horizon <= algo.num_steps:
-        raise ValueError(
-            f"algo.num_steps={algo.num_steps}: a whole episode of {spec.name} has {spec.horizon} decisions"
-        )
-    if algo.loss == "dpo" and spec.success_metric is None:
-        raise ValueError(f"algo.loss=dpo: {spec.name} does not measure success, which tells what is preferred")
 
 
 class Trainer:

@@ -22,9 +22,11 @@ from omegaconf import MISSING, DictConfig
 import policies
 from embodied import checkpoint as checkpoints
 from embodied import distributed
+from embodied.checks import check_groups, check_minibatches
+from embodied.gradients import CompileError, check_compiler
 from embodied.ppo import actor_and_critic
 from embodied.symmetry import MirrorImages
-from embodied.train import TrainConfig, TrainingStopped, TrainResult, check_groups, train
+from embodied.train import TrainConfig, TrainingStopped, TrainResult, train
 
 from .agents import read_config
 from .common import make_env, pick_device, resolve_checkpoint, user_errors
@@ -149,6 +151,8 @@ def run(config: DictConfig) -> TrainResult:
             learner = TrainConfig.from_mapping({k: v for k, v in settings.items() if k in LEARNER})
             MirrorImages.of(policy, env.spec.symmetry, learner.algo.symmetry)  # fails before a folder is made
             check_groups(env, learner.algo)
+            check_minibatches(env, policy, learner.algo)
+            check_compiler(learner.algo, device)
             actor_and_critic(policy)  # there is something to learn
         begun = config.resume is not None and checkpoints.latest(Path(config.run_dir)) is not None
         init = None if config.init is None or begun else resolve_checkpoint(config.init)
@@ -171,11 +175,13 @@ def _train(
     init: Path | None,
 ) -> TrainResult:
     say(f"{'resuming' if source else 'training'} {env.spec.name} for {learner.total_steps:,} steps in {run_dir}")
+    if learner.algo.compile:
+        say("algo.compile: the first update waits for a compiler, for some seconds")
     arguments = {"name": run_dir.name, "project": "embodied", "config": config}
     with shown(env.spec, run_dir, learner.total_steps) as listeners:
         try:
             result = train(env, policy, learner, run_dir, source, listeners, config, arguments, init)
-        except checkpoints.CheckpointError as error:
+        except (checkpoints.CheckpointError, CompileError) as error:
             raise UserError(str(error)) from error
     closing_words(result, env.spec, "train")
     return result

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from embodied.gradients import Gradient, missing_compiler
+from embodied.gradients import CompileError, Gradient, missing_compiler
 from embodied.ppo import PPO, PPOConfig
 from embodied.rollout import Batch
 from policies.mlp import MLPConfig, MLPPolicy
@@ -79,7 +79,7 @@ def test_a_policy_that_cannot_be_traced_is_told() -> None:
             return super().evaluate_actions(obs, action, trace)
 
     policy = Odd(PointMass(2).spec, SMALL)
-    with pytest.raises(ValueError, match=r"algo\.compile=true: this policy cannot be compiled here: "):
+    with pytest.raises(CompileError, match=r"algo\.compile=true: this policy cannot be compiled here: "):
         gradient_of(policy, compiled=True).add(batch_of(policy, 4))
 
 

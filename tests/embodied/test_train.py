@@ -20,7 +20,7 @@ from embodied import checkpoint
 from embodied.guards import GuardConfig
 from embodied.metrics import read_jsonl
 from embodied.ppo import PPOConfig
-from embodied.train import TrainConfig, Trainer, TrainingDiverged, TrainingStopped, TrainResult, check_groups, train
+from embodied.train import TrainConfig, Trainer, TrainingDiverged, TrainingStopped, TrainResult, train
 from embodied.types import StepResult
 from policies.mlp import MLPConfig, MLPPolicy
 from tests.helpers.environments import PointMass, Recall
@@ -246,22 +246,6 @@ def test_groups_teach_to_end_at_the_origin(kind: str) -> None:
     assert sum(record["episode/success"] for record in records[-5:]) / 5 > 0.75
 
 
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        (PointMass(32), r"algo\.group_size=8: point begins the same episode in 1 neighbouring worlds; set task\."),
-        (Line(32, group=4), "in 4 neighbouring worlds; set task.group=8"),
-        (Line(28, group=8), "28 rows do not divide by it"),
-        (Line(32, horizon=13), r"algo\.num_steps=12: a whole episode of line has 13 decisions"),
-        (Line(32, horizon=0), "a whole episode of line has 0 decisions"),
-    ],
-)
-def test_rollouts_that_are_no_groups_of_whole_episodes(env: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_groups(env, PPOConfig(num_steps=12, advantage="group_relative"))
-    check_groups(env, PPOConfig(num_steps=12))
-
-
 def test_the_tabletop_begins_alike_in_groups_in_every_rollout() -> None:
     options = {"image_size": 0, "chunk": 4, "horizon": 8, "group": 2}
     env = envs.make("put_on_plate", num_worlds=4, num_threads=1, overrides=options)
@@ -276,13 +260,6 @@ def test_the_tabletop_begins_alike_in_groups_in_every_rollout() -> None:
         starts.append(seen.clone())
     env.close()
     assert not torch.equal(starts[0], starts[1]) and not torch.equal(starts[0][0], starts[0][1])
-
-
-def test_preferences_need_a_measure_of_success() -> None:
-    env = Line(32)
-    env.spec = dataclasses.replace(env.spec, success_metric=None)
-    with pytest.raises(ValueError, match=r"algo\.loss=dpo: line does not measure success"):
-        check_groups(env, PPOConfig(num_steps=4, loss="dpo", schedule="constant"))
 
 
 def test_returns_of_groups_are_not_discounted_inside_a_decision() -> None:
