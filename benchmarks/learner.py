@@ -1,8 +1,8 @@
 """Training steps a second from end to end, and the return they buy, against SB3's PPO and rsl_rl's runner.
 
     python -m benchmarks.learner                       # go2_velocity, 1024 worlds, 1M steps, three rounds
-    python -m benchmarks.learner --task half_cheetah --worlds 16 --num-steps 128 --num-minibatches 32 --num-epochs 10 \\
-        --steps 200000 --against sb3 sb3_gymnasium rsl_rl --peers-wait active
+    python -m benchmarks.learner --task hopper --worlds 16 --num-steps 128 --num-minibatches 32 --num-epochs 10 \\
+        --hidden 64 64 --steps 200000 --against sb3_gymnasium rsl_rl --peers-wait active --compile --normalize-value
 
 All train our environment through its adapters with the same networks, batch, minibatches and epochs; SB3 learns from
 the group ``policy`` alone, since it has no asymmetric critic. ``sb3_gymnasium`` is SB3 on Gymnasium's own environment
@@ -51,6 +51,7 @@ def run(learner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "num_epochs": args.num_epochs,
         "episodes": args.episodes,
         "compile": args.compile,
+        "normalize_value": args.normalize_value,
     }
     command = [sys.executable, "-m", "benchmarks.peers.learner_worker", json.dumps(job)]
     waiting = "PASSIVE" if learner == "ours" else args.peers_wait.upper()
@@ -110,6 +111,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-steps", type=int, default=24)
     parser.add_argument("--num-minibatches", type=int, default=4)
     parser.add_argument("--num-epochs", type=int, default=5)
+    parser.add_argument("--normalize-value", action="store_true", help="ours with algo.normalize_value")
     parser.add_argument("--compile", action="store_true", help="ours with algo.compile; compiling counts as training")
     parser.add_argument(
         "--peers-wait", choices=["active", "passive"], default="passive", help="how the peers' OpenMP threads wait"

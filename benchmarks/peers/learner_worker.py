@@ -33,7 +33,8 @@ class Job:
 
     learning_rate: of the learners that adapt it (ours and rsl_rl's), where they start.  sb3_learning_rate: SB3 does not
     adapt, and gets its own default.  steps: environment steps to train for.  episodes: of the evaluation; 0: none.
-    compile: ours with ``algo.compile``; compiling counts as training.
+    compile: ours with ``algo.compile``; compiling counts as training.  normalize_value: ours with standardised targets
+    of the critic, for tasks with returns of hundreds; the rewards of all are as they are.
     """
 
     learner: str
@@ -54,6 +55,7 @@ class Job:
     clip_range: float = 0.2
     episodes: int = 128
     compile: bool = False
+    normalize_value: bool = False
 
     @property
     def iterations(self) -> int:
@@ -82,6 +84,7 @@ def train_ours(job: Job, env: VecEnv) -> tuple[float, Act]:
         lam=job.lam,
         clip_range=job.clip_range,
         compile=job.compile,
+        normalize_value=job.normalize_value,
     )
     steps = job.iterations * job.worlds * job.num_steps
     config = TrainConfig(
