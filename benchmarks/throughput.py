@@ -7,7 +7,7 @@
   by all worlds with its nominal values; as many worlds, threads and substeps; each round from the environment's states.
   The joint targets are written at once (no delay, no limits), and nothing is read back: no field is bound, and there is
   no observation, reward, reset, randomisation or look at failures. Bar: the environment reaches 85 % of its rate.
-  (The environment's physics alone is slower than that: values per world and the fields that it reads cost 2 to 3 %.)
+  (Values per world and the fields that it reads cost nothing that could be measured; what comes before and after does.)
 * peer: EnvPool's Go1JoystickFlatTerrain-v1 (MuJoCo Playground's joystick task in C++) at its control period against
   our ``--peer-task`` at the same one. Bar: twice its rate. Physics settings are each side's own; the result file says
   which.

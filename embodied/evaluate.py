@@ -143,7 +143,7 @@ def _actor(
     if not hasattr(act, "act"):
         return lambda obs, _: act(obs)
     policy: Policy = act  # type: ignore[assignment]
-    memory, work = policy.initial_memory(env.num_rows), products(policy, env.num_rows) / 2
+    memory, work = policy.initial_memory(env.num_rows), products(policy, env.num_rows)
 
     def step(obs: Obs, before: StepResult | None) -> Tensor:
         nonlocal memory

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .losses import ppo_loss
+from .losses import Loss, ppo_loss
 from .ppo_config import PPOConfig
 from .rollout import Batch
-from .types import Policy
+from .types import Evaluation, Policy
 
 
 class CompileError(RuntimeError):
@@ -47,8 +47,7 @@ class Gradient:
             CompileError: the policy cannot be compiled; the message says why.
         """
         if self._compiled is None:
-            evaluation = self.policy.evaluate_actions(batch.obs, batch.action, batch.trace)
-            loss = ppo_loss(evaluation, batch, self.config, self.policy.factor_weight, self.policy.factor_clip)
+            evaluation, loss = self._judged(batch)
             loss.backward(evaluation, weight)
             return loss.parts * weight
         weight = torch.as_tensor(weight, dtype=batch.value.dtype, device=batch.value.device)
@@ -58,9 +57,12 @@ class Gradient:
             why = str(error).strip().splitlines()[0]
             raise CompileError(f"algo.compile=true: this policy cannot be compiled here: {why}") from error
 
-    def _traced(self, batch: Batch, weight: Tensor, places: list[Tensor]) -> Tensor:
+    def _judged(self, batch: Batch) -> tuple[Evaluation, Loss]:
         evaluation = self.policy.evaluate_actions(batch.obs, batch.action, batch.trace)
-        loss = ppo_loss(evaluation, batch, self.config, self.policy.factor_weight, self.policy.factor_clip)
+        return evaluation, ppo_loss(evaluation, batch, self.config, self.policy.factor_weight, self.policy.factor_clip)
+
+    def _traced(self, batch: Batch, weight: Tensor, places: list[Tensor]) -> Tensor:
+        evaluation, loss = self._judged(batch)
         ends, slopes = loss.ends(evaluation, weight)
         found = torch.autograd.grad(ends, self.parameters, slopes, allow_unused=True)
         used = [(place, gradient) for place, gradient in zip(places, found, strict=True) if gradient is not None]

@@ -154,7 +154,7 @@ def collect(
         The carry for the next rollout.
     """
     see = normalizer if normalizer is not None else _as_is
-    work = products(policy, rollout.num_rows) / 2
+    work = products(policy, rollout.num_rows)
     for t in range(rollout.num_steps):
         obs = see(carry.obs)
         with threads_for(work, rollout.device):

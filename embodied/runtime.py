@@ -98,7 +98,8 @@ def products(policy: Any, rows: float) -> float:
 def threads_for(work: float, device: torch.device) -> Iterator[None]:
     """Within this context torch computes on one thread, if there is little to do; work: rows times parameters."""
     threads = torch.get_num_threads()
-    few = device.type == "cpu" and work < LITTLE
+    little = LITTLE if torch.is_grad_enabled() else 2 * LITTLE
+    few = device.type == "cpu" and work < little
     torch.set_num_threads(1 if few else threads)
     try:
         yield

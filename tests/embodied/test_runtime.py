@@ -14,6 +14,7 @@ import torch
 
 from embodied import runtime
 from embodied.runtime import (
+    LITTLE,
     GracefulStop,
     fast_matmul,
     keep_memory,
@@ -112,6 +113,9 @@ def test_little_work_takes_one_thread() -> None:
             with threads_for(work, torch.device(device)):
                 assert torch.get_num_threads() == threads
             assert torch.get_num_threads() == 2
+        for grad, threads in ((True, 2), (False, 1)):  # without a gradient there is less to share out
+            with torch.set_grad_enabled(grad), threads_for(1.5 * LITTLE, CPU):
+                assert torch.get_num_threads() == threads
         with pytest.raises(ValueError, match="x"), threads_for(1.0, torch.device("cpu")):
             raise ValueError("x")
         assert torch.get_num_threads() == 2
