@@ -32,7 +32,7 @@ class Job:
     """What every learner is given alike: task, worlds, steps, net, batch, epochs, and the usual constants of PPO.
 
     learning_rate: of the learners that adapt it (ours and rsl_rl's), where they start.  sb3_learning_rate: SB3 does not
-    adapt, and gets its own default.  steps: environment steps to train for.  episodes: of the evaluation; 0: none.
+    adapt, and gets its own default.  threads: of the simulation.  torch_threads: of torch; 0: as ``threads``.  steps: environment steps to train for.  episodes: of the evaluation; 0: none.
     compile: ours with ``algo.compile``; compiling counts as training.  normalize_value: ours with standardised targets
     of the critic, for tasks with returns of hundreds; the rewards of all are as they are.
     """
@@ -43,6 +43,7 @@ class Job:
     steps: int = 1_000_000
     worlds: int = 1024
     threads: int = 0
+    torch_threads: int = 0
     hidden: tuple[int, ...] = (128, 128, 64)
     num_steps: int = 24
     num_minibatches: int = 4
@@ -208,7 +209,7 @@ CLASSICS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "half_cheetah": "H
 
 def run(job: Job) -> dict[str, Any]:
     """Train, note the memory, evaluate."""
-    use_threads(job.threads)
+    use_threads(job.torch_threads or job.threads)
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # the first one imports for seconds; no learner pays for it
     env = job.env()
     seconds, act = LEARNERS[job.learner](job, env)
