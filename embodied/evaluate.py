@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .rollout import cleared
-from .runtime import products, threads_for
+from .runtime import products, suited_to
 from .statistics import mean_interval, wilson
 from .types import Obs, Policy, StepResult, VecEnv
 
@@ -149,7 +149,7 @@ def _actor(
         nonlocal memory
         if before is not None:
             memory = cleared(policy, memory, before.done)
-        with threads_for(work, env.device):
+        with suited_to(work, env.device):
             decision = policy.act(obs if see is None else see(obs), memory, deterministic)
         memory = decision.memory
         return decision.action

@@ -19,7 +19,7 @@ from .normalize import RewardScaler, RunningMoments
 from .optimizer import FlatAdam
 from .ppo_config import PPOConfig as PPOConfig
 from .rollout import Batch, Rollout, minibatches, pieces
-from .runtime import products, threads_for
+from .runtime import products, suited_to
 from .symmetry import MirrorImages
 from .types import Policy, Symmetry
 
@@ -76,7 +76,7 @@ class PPO:
             self.mirror.reflect(rollout)
         sums, steps = [0.0] * len(_STATISTICS), 0
         rows = rollout.reward.numel() / self.config.num_minibatches * (1 if self.mirror is None else 2)
-        with threads_for(products(self.policy, rows), rollout.device):
+        with suited_to(products(self.policy, rows), rollout.device):
             for statistics in self._epochs(rollout):
                 sums = [a + b for a, b in zip(sums, statistics, strict=True)]
                 steps += 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .metrics import EpisodeWindow
-from .runtime import products, threads_for
+from .runtime import products, suited_to
 from .types import Decision, Obs, Policy, StepResult, VecEnv
 
 MEMORY = "memory/"
@@ -157,7 +157,7 @@ def collect(
     work = products(policy, rollout.num_rows)
     for t in range(rollout.num_steps):
         obs = see(carry.obs)
-        with threads_for(work, rollout.device):
+        with suited_to(work, rollout.device):
             decision = policy.act(obs, carry.memory)
         rollout.store_decision(t, obs, decision, carry)
         step = env.step(decision.action)
@@ -165,7 +165,7 @@ def collect(
         if normalizer is not None:
             normalizer.accumulate(carry.obs, step.active)  # type: ignore[operator]
         if values:
-            with threads_for(work, rollout.device):
+            with suited_to(work, rollout.device):
                 _bootstrap(rollout.bootstrap[t], policy, see, step, decision.memory)
         if episodes is not None:
             episodes.add(step)

@@ -94,17 +94,28 @@ def products(policy: Any, rows: float) -> float:
     return rows * sum(p.numel() for p in policy.parameters()) * (1 if process is None else process.steps)
 
 
+TINY = 2.5e6
+"""Rows times parameters below which oneDNN's products are the slower ones, see :func:`fast_matmul`: getting ready takes
+them 10 us, whatever the size (measured at 16, 64 and 256 rows with layers of 64, 128 and 256: even at 2.2e6 to 2.5e6;
+with 64 rows and layers of 64, an update with oneDNN takes twice as long)."""
+
+
 @contextlib.contextmanager
-def threads_for(work: float, device: torch.device) -> Iterator[None]:
-    """Within this context torch computes on one thread, if there is little to do; work: rows times parameters."""
-    threads = torch.get_num_threads()
+def suited_to(work: float, device: torch.device) -> Iterator[None]:
+    """Within this context torch computes as is best for so much work, rows times parameters.
+
+    On one thread if it is little, and without the kernels of :func:`fast_matmul` if it is tiny.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     little = LITTLE if torch.is_grad_enabled() else 2 * LITTLE
-    few = device.type == "cpu" and work < little
-    torch.set_num_threads(1 if few else threads)
+    if device.type == "cpu":
+        torch.set_num_threads(1 if work < little else threads)
+        torch.set_float32_matmul_precision("highest" if work < TINY else precision)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
 
 
 def keep_memory() -> bool:
@@ -128,6 +139,7 @@ def fast_matmul(device: torch.device) -> Iterator[bool]:
     With MKL, torch multiplies float32 matrices on AMD processors at less than half the speed of oneDNN's AVX-512
     kernels. torch picks oneDNN at precision "medium", which ALLOWS bfloat16 inside; processors with AMX would use it.
     So this looks at what the setting really does here, and leaves it alone unless results stay at float32 accuracy.
+    :func:`suited_to` takes it back for products that are too small to gain from it.
     """
     before = torch.get_float32_matmul_precision()
     if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":

@@ -26,6 +26,9 @@ from .quiet import quiet
 _WARN = mujoco.mjtWarning
 _BAD = [_WARN.mjWARN_BADQPOS.value, _WARN.mjWARN_BADQVEL.value, _WARN.mjWARN_BADQACC.value]
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION.value
+_WATCHED = 2 * mujoco.mjtState.mjSTATE_CTRL.value - 1
+"""What a step moves, and the controls. A state begins with them; forces from outside, which follow, are many and few
+use them: their bad numbers show here after the step."""
 _LIMITS = {
     _WARN.mjWARN_INERTIA.value: "the inertia matrix is close to singular; check masses, inertias and armature",
     _WARN.mjWARN_CONTACTFULL.value: 'contacts were dropped; enlarge <size memory="..."/> in the model',
@@ -60,6 +63,7 @@ class BatchPhysics:
         self._derived: dict[str, Tensor] = {}
         self._model_fields = {name: self._expand(name) for name in per_world}
         self._before = self._batch.state.copy()
+        self._watched = self._batch.state[:, : mujoco.mj_stateSize(model, _WATCHED)]
         self._controls = np.zeros((num_worlds, 0, model.nu))  # of every substep of the last schedule
         self._last: Parts = [(None, 1)]  # the last step, of every world
         self._broke_in: dict[int, Parts] = {}  # the step in which a failed world broke
@@ -155,7 +159,7 @@ class BatchPhysics:
         if self._batch.warning.any():
             self._fail(self._batch.warning[:, _BAD, 1].any(axis=1).nonzero()[0])
             self._report_limits()
-        state, limit = self._batch.state, mujoco.mjMAXVAL
+        state, limit = self._watched, mujoco.mjMAXVAL
         # no np.dot here: the threads of its BLAS go on spinning afterwards, and hold up those of torch
         if not (state.max() < limit and state.min() > -limit):  # NaN compares false
             self._fail((~(np.abs(state) < limit).all(axis=1)).nonzero()[0])
@@ -256,7 +260,8 @@ class BatchPhysics:
     def close(self) -> None:
         for tensors in (self._state_fields, self._derived, self._model_fields):
             tensors.clear()
-        self.__dict__.pop("_batch", None)
+        for name in ("_batch", "_watched"):
+            self.__dict__.pop(name, None)
 
 
 def _of_world(parts: Parts, world: int) -> Parts:

@@ -21,7 +21,7 @@ from embodied.runtime import (
     load_random_state,
     products,
     random_state,
-    threads_for,
+    suited_to,
     use_threads,
 )
 
@@ -110,17 +110,29 @@ def test_little_work_takes_one_thread() -> None:
     torch.set_num_threads(2)
     try:
         for work, device, threads in ((1e6, "cpu", 1), (1e9, "cpu", 2), (1e6, "cuda", 2)):
-            with threads_for(work, torch.device(device)):
+            with suited_to(work, torch.device(device)):
                 assert torch.get_num_threads() == threads
             assert torch.get_num_threads() == 2
         for grad, threads in ((True, 2), (False, 1)):  # without a gradient there is less to share out
-            with torch.set_grad_enabled(grad), threads_for(1.5 * LITTLE, CPU):
+            with torch.set_grad_enabled(grad), suited_to(1.5 * LITTLE, CPU):
                 assert torch.get_num_threads() == threads
-        with pytest.raises(ValueError, match="x"), threads_for(1.0, torch.device("cpu")):
+        with pytest.raises(ValueError, match="x"), suited_to(1.0, torch.device("cpu")):
             raise ValueError("x")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_tiny_work_leaves_the_fast_kernels_alone() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for work, device, precision in ((1e6, "cpu", "highest"), (1e7, "cpu", "medium"), (1e6, "cuda", "medium")):
+            with suited_to(work, torch.device(device)):
+                assert torch.get_float32_matmul_precision() == precision
+            assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_products_count_every_use_of_a_network_and_none_of_a_script() -> None:
