@@ -37,6 +37,7 @@ import policies
 from embodied.normalize import ObsNormalizer
 from embodied.ppo import PPO, PPOConfig
 from embodied.rollout import Carry, Rollout, collect
+from embodied.runtime import fast_matmul
 from embodied.types import Obs, StepResult, TaskSpec
 
 from .common import machine, report, spread, timed, write
@@ -178,13 +179,14 @@ def updates(env: Replay, args: argparse.Namespace) -> dict[str, list[float]]:
     learners = {
         name: make_update(env, make_policy(kind, env.spec, *more), args) for name, (kind, *more) in UPDATE.items()
     }
-    for update in learners.values():
-        update()
     seconds: dict[str, list[float]] = {name: [] for name in learners}
-    for turn in range(args.rounds):
-        for name in turned(list(learners), turn):
-            gc.collect()
-            seconds[name].append(timed(learners[name]))
+    with fast_matmul(env.device):  # as the training loop has it
+        for update in learners.values():
+            update()
+        for turn in range(args.rounds):
+            for name in turned(list(learners), turn):
+                gc.collect()
+                seconds[name].append(timed(learners[name]))
     return seconds
 
 

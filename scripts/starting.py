@@ -18,7 +18,7 @@ from .config import CONFIGS, options, parse
 from .runs import say
 
 FINETUNE = "finetune"
-"""The group of what was tuned for a policy that starts from a pretrained one."""
+"""The group of what was tuned for a policy that starts from a pretrained one: <task>_<policy>, or else <policy>."""
 GIVEN = ("chunk", "history", "image_size")
 """Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
 ALWAYS = "action_scaling"
@@ -32,9 +32,9 @@ def choices(pretrained: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
     """
     given = {str(override.key_or_group): override for override in parse(argv)}
     own = {"task": pretrained["task"]["name"], "policy": pretrained["policy"]["kind"]}
-    policy = str(given["policy"].value()) if "policy" in given else own["policy"]
+    task, policy = (str(given[name].value()) if name in given else own[name] for name in ("task", "policy"))
     if "recipe" not in given:
-        own[FINETUNE] = policy
+        own[FINETUNE] = f"{task}_{policy}" if f"{task}_{policy}" in options(FINETUNE) else policy
     return [f"{group}={name}" for group, name in own.items() if group not in given and name in options(group)]
 
 
@@ -64,10 +64,17 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
 def _tuned(argv: Sequence[str]) -> dict[str, Any]:
     """``policy.<key>`` -> value, of the chosen configs/finetune."""
     name = next((str(o.value()) for o in parse(argv) if o.key_or_group == FINETUNE and not o.is_delete()), None)
-    if name is None:
-        return {}
-    policy = OmegaConf.to_container(OmegaConf.load(CONFIGS / FINETUNE / f"{name}.yaml"))
-    return {f"policy.{key}": value for key, value in cast(dict[str, Any], policy).get("policy", {}).items()}
+    return {} if name is None else {f"policy.{key}": value for key, value in _tuned_policy(name).items()}
+
+
+def _tuned_policy(name: str) -> dict[str, Any]:
+    """What a file of configs/finetune says of the policy, after the files that it builds on."""
+    said = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(CONFIGS / FINETUNE / f"{name}.yaml")))
+    found: dict[str, Any] = {}
+    for base in said.get("defaults", []):
+        if base != "_self_":
+            found |= _tuned_policy(base)
+    return found | said.get("policy", {})
 
 
 def _named(key: str, given: Iterable[str]) -> bool:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from embodied import checkpoint as checkpoints
 from embodied.datasets import DatasetInfo, Episode, GroupInfo, create_dataset
 from scripts.cli import main
-from scripts.starting import inherit
+from scripts.starting import choices, inherit
 from scripts.train import configure
 
 pytest.importorskip("pyarrow")
@@ -69,6 +69,19 @@ def test_what_was_tuned_for_fine_tuning_goes_before_all_but_the_command_line(pre
     for left_out in ("~finetune", "~recipe"):
         plain = configure([f"init={pretrained}", "policy=ncdpo", left_out])
         assert (plain.policy.init_std, plain.algo.critic_warmup) == (1.0, 0)
+
+
+def test_what_was_tuned_for_a_policy_on_a_task_goes_before_what_was_tuned_for_the_policy() -> None:
+    push = {"task": {"name": "push"}, "policy": {"kind": "ncdpo"}}
+    assert choices(push, []) == ["task=push", "policy=ncdpo", "finetune=push_ncdpo"]
+    assert choices(push, ["task=reach"]) == ["policy=ncdpo", "finetune=ncdpo"]
+    assert choices(push, ["policy=dppo"]) == ["task=push", "finetune=dppo"]
+    config = OmegaConf.create({"task": {}, "policy": {"kind": "ncdpo"}})
+    pretrained = {"task": {}, "policy": {"kind": "ncdpo", "init_std": 1.0, "min_noise": 1.0}}
+    inherit(config, pretrained, ["finetune=push_ncdpo"])
+    assert config.policy == {"kind": "ncdpo", "init_std": 0.2, "min_noise": 1.0}
+    inherit(config, pretrained, ["finetune=pick_cube_ncdpo"])  # says nothing of it, but builds on what does
+    assert config.policy.init_std == 0.1
 
 
 def test_training_begins_with_the_pretrained_weights(pretrained: Path, tmp_path: Path) -> None:
