@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     seeds = range(args.first_seed, args.first_seed + args.rounds)
     turns = [(name, seed) for seed in seeds for name in (learners if seed % 2 == 0 else learners[::-1])]
     with ThreadPoolExecutor(args.jobs) as pool:
-        done = list(pool.map(lambda turn: run(*turn, args), turns))
+        done = list(pool.map(lambda turn: run(turn[0], turn[1], args), turns))
     runs = {name: [result for result in done if result["learner"] == name] for name in learners}
     results |= {"runs": runs} | summarise(runs, alone=args.jobs == 1)
     write(args.out, results)

@@ -32,7 +32,8 @@ class Job:
     """What every learner is given alike: task, worlds, steps, net, batch, epochs, and the usual constants of PPO.
 
     learning_rate: of the learners that adapt it (ours and rsl_rl's), where they start.  sb3_learning_rate: SB3 does not
-    adapt, and gets its own default.  threads: of the simulation.  torch_threads: of torch; 0: as ``threads``.  steps: environment steps to train for.  episodes: of the evaluation; 0: none.
+    adapt, and gets its own default.  threads: of the simulation.  torch_threads: of torch; 0: as ``threads``.
+    steps: environment steps to train for.  episodes: of the evaluation; 0: none.
     compile: ours with ``algo.compile``; compiling counts as training.  normalize_value: ours with standardised targets
     of the critic, for tasks with returns of hundreds; the rewards of all are as they are.
     """

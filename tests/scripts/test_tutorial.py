@@ -62,6 +62,8 @@ def test_every_command_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_every_setting_that_the_page_names_is_there() -> None:
     """Keys in backquotes, such as `algo.gamma`, by the help of the commands that have them."""
+    from policies.generative.ncdpo import NCDPOConfig
+    from policies.generative.reinflow import ReinFlowConfig
     from policies.steering.dsrl import DSRLConfig
     from policies.steering.expo import EXPOConfig
     from scripts.help import settings
@@ -71,6 +73,7 @@ def test_every_setting_that_the_page_names_is_there() -> None:
     known = {
         key for schema, name in ((RunConfig, "train"), (SteerConfig, "steer")) for key, *_ in settings(schema, name)
     }
-    known |= {f"policy.{name}" for schema in (DSRLConfig, EXPOConfig) for name in schema.__dataclass_fields__}
+    schemas = NCDPOConfig, ReinFlowConfig, DSRLConfig, EXPOConfig
+    known |= {f"policy.{name}" for schema in schemas for name in schema.__dataclass_fields__}
     named = set(re.findall(r"`((?:algo|policy)\.[a-z_]+)`", PAGE.read_text(encoding="utf-8")))
     assert named - known == set() and len(named) > 5
