@@ -34,7 +34,7 @@ from .verify import verify_bundle
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 64
 TOLERANCE = 1e-5  # of a command, in its unit, or in policy units where these are smaller
-ROUNDINGS = 4  # times a policy's own: onnxruntime has its own as well, with other kernels on another processor
+ROUNDINGS = 4  # times a policy's own: onnxruntime has its own as well, with kernels of its own (2.75 times were seen)
 LOOSEST = 1e-3  # the largest tolerance that a policy's own rounding may ask for
 CLEAR = 1e-3  # nats by which every token of a golden decision leads the next best, so that no machine rounds it away
 CANDIDATES = 512
