@@ -39,6 +39,8 @@ def ship(run: Path, name: str, shelf: Path = SHIPPED) -> Path:
     index = json.loads((source / checkpoints.INDEX).read_text(encoding="utf-8"))
     index["sha256"] = {checkpoints.MODEL: index["sha256"][checkpoints.MODEL]}
     index["made_by"] = made_by(run)
+    if "command" in index["made_by"]:
+        index["made_by"]["command"] = with_task(index["made_by"]["command"], index["spec"]["name"])
     index["evaluation"] = _evaluation(run)
     target = shelf / name
     target.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,13 @@ def made_by(run: Path) -> dict[str, Any]:
     whole = json.loads(path.read_text(encoding="utf-8"))
     command = [part for part in whole["command"] if not part.startswith(LOCAL)]
     return {"command": " ".join(command), **{key: whole[key] for key in ("seed", "commit", "python", "versions")}}
+
+
+def with_task(command: str, task: str) -> str:
+    """A training command that names its task, which ``init=`` alone leaves to a run that others do not have."""
+    if " task=" in command:
+        return command
+    return command.replace("embodied train ", f"embodied train task={task} ", 1)
 
 
 def _evaluation(run: Path) -> dict[str, Any] | None:

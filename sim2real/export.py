@@ -34,7 +34,6 @@ from .verify import verify_bundle
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 64
 TOLERANCE = 1e-5  # of a command, in its unit, or in policy units where these are smaller
-ROUNDINGS = 4  # times a policy's own: onnxruntime has its own as well, with kernels of its own (2.75 times were seen)
 LOOSEST = 1e-3  # the largest tolerance that a policy's own rounding may ask for
 CLEAR = 1e-3  # nats by which every token of a golden decision leads the next best, so that no machine rounds it away
 CANDIDATES = 512
@@ -138,18 +137,18 @@ def _loaded(folder: Path, contract: Contract) -> OnnxPolicy:
 
 
 def find_tolerance(deployed: DeployedPolicy, recording: Recording) -> float:
-    """By how much torch and onnxruntime may differ: 1e-5, or four times the policy's own rounding where that is more,
-    for then torch differs from itself by about as much, from one batch size to the next.
+    """By how much torch and onnxruntime may differ: 1e-5, or twice the policy's own rounding where that is more, for
+    then torch differs from itself by as much, from one batch size to the next.
 
     Raises:
         ExportError: it rounds so badly that no comparison would mean anything.
     """
     if deployed.contract.model.noise is None:
         return TOLERANCE
-    rounding = deployed.rounding(recording)
-    if ROUNDINGS * rounding > LOOSEST:
-        raise ExportError(f"float32 is not enough for this policy: its actions are off by {rounding:.1g} in it")
-    return max(TOLERANCE, ROUNDINGS * rounding)
+    tolerance = max(TOLERANCE, 2 * deployed.rounding(recording))
+    if tolerance > LOOSEST:
+        raise ExportError(f"float32 is not enough for this policy: its actions are off by {tolerance / 2:.1g} in it")
+    return tolerance
 
 
 def measure_parity(

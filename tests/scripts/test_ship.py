@@ -46,3 +46,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_usage(capsys):
     assert main([]) == 2 and "scripts.ship" in capsys.readouterr().out
+
+
+def test_a_shipped_command_names_its_task() -> None:
+    from scripts.ship import with_task
+
+    assert with_task("embodied train init=RUN seed=0", "push") == "embodied train task=push init=RUN seed=0"
+    for command in ("embodied train task=push seed=0", "embodied train init=RUN task=reach"):
+        assert with_task(command, "push") == command

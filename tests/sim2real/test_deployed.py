@@ -65,13 +65,13 @@ def test_rounding_grows_where_the_noise_is_predicted():
         rounding[prediction] = deployed.rounding(recording)
         np.testing.assert_array_equal(deployed.replay(recording)[1], before[1])  # it is still what it was
     assert 0 < rounding["x0"] < 5e-6 and 10 * rounding["x0"] < rounding["epsilon"] < 1e-3
-    assert find_tolerance(deployed, recording) == max(1e-5, 4 * rounding["x0"])
+    assert find_tolerance(deployed, recording) == 1e-5
 
 
 def test_a_policy_that_rounds_badly_gets_more_tolerance_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
     agent = make_agent("fpo", seed=0)
     deployed = DeployedPolicy(agent.policy, agent.normalizer, agent.spec)
-    for rounding, tolerance in ((2e-6, 1e-5), (2e-5, 8e-5)):
+    for rounding, tolerance in ((2e-6, 1e-5), (2e-5, 4e-5)):
         monkeypatch.setattr(deployed, "rounding", lambda recording, rounding=rounding: rounding)
         assert find_tolerance(deployed, deployed.inputs(agent.recording())) == tolerance
     monkeypatch.setattr(deployed, "rounding", lambda recording: 6e-4)
