@@ -72,7 +72,16 @@ class BenchConfig:
     methods: list[str] = field(
         default_factory=lambda: [
             *("mlp_scratch", "ncdpo_k5_scratch", "ncdpo_k10_scratch", "ncdpo_k20_scratch", "dppo_k5_scratch"),
-            *("gaussian", "ncdpo", "dppo_k20", "dppo_k5", "reinflow_k1", "reinflow_k2", "reinflow_k4"),
+            *(
+                "gaussian",
+                "ncdpo",
+                "dppo_k20",
+                "dppo_published",
+                "dppo_k5",
+                "reinflow_k1",
+                "reinflow_k2",
+                "reinflow_k4",
+            ),
         ]
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])

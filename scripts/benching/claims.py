@@ -1,6 +1,7 @@
 """Published claims, held against the numbers: each holds, does not hold, or was not measured.
 
-Sources: C1-C3 NCDPO (arXiv 2505.10482, abstract), C4 and C5 ReinFlow (Zhang et al., NeurIPS 2025, abstract). A
+Sources: C1-C3 NCDPO (arXiv 2505.10482, abstract), C4 and C5 ReinFlow (Zhang et al., NeurIPS 2025, abstract). The last
+one is our own: what is tuned here against DPPO's published settings for Gym. A
 condition looks at the interval, not at the point alone, wherever the claim is about one side of a number.
 """
 
@@ -19,6 +20,8 @@ from .figures import Figures
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
 ROBUST = ("ncdpo_k5_scratch", "ncdpo_k10_scratch", "ncdpo_k20_scratch")
 SPARSE = ("reinflow_k4", "ncdpo")
+OURS = ("dppo_k20", "ncdpo", "reinflow_k4")
+PUBLISHED = "dppo_published"
 Bootstrap = Callable[[Statistic, Sequence[Array]], Interval]
 
 
@@ -60,7 +63,7 @@ def verdicts(figures: Figures, level: float, resamples: int) -> list[Verdict]:
     def boot(statistic: Statistic, strata: Sequence[Array]) -> Interval:
         return bootstrap(statistic, strata, level, resamples)
 
-    return [claim(figures, boot) for claim in (from_scratch, robust, finetuning, reinflow, sparse)]
+    return [claim(figures, boot) for claim in (from_scratch, robust, finetuning, reinflow, sparse, published)]
 
 
 def from_scratch(figures: Figures, boot: Bootstrap) -> Verdict:
@@ -140,6 +143,21 @@ def sparse(figures: Figures, boot: Bootstrap) -> Verdict:
     return Verdict(
         "C5 sparse manipulation", "+40.34 points", asked, tuple(conditions), tasks_of, tuple(dict.fromkeys(missing))
     )
+
+
+def published(figures: Figures, boot: Bootstrap) -> Verdict:
+    """P1: at equal environment steps our fine-tuning ends no lower than DPPO's published settings from the same clone."""
+    conditions, measured, missing = [], set(), list[str]()
+    for method in OURS:
+        tasks, lacking = _measured(figures, "return", (method, PUBLISHED))
+        missing += lacking
+        measured |= set(tasks)
+        if tasks:
+            found = boot(difference, _pairs(figures, tasks, "deterministic", method, PUBLISHED))
+            conditions.append(_condition(f"final return, {method} - published: at least 0", found, found.point >= 0))
+    tasks_of = tuple(task for task in figures.protocol.tasks if task in measured)
+    asked = "at least as good at equal steps"
+    return Verdict("P1 DPPO's own recipe", "-", asked, tuple(conditions), tasks_of, tuple(dict.fromkeys(missing)))
 
 
 # Helpers -----------------------------------------------------------------------------------------------------------

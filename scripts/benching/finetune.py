@@ -86,7 +86,10 @@ class Planner:
         return self._job(name, "train", task, arguments, [base] if base else [])
 
     def tuning(self) -> dict[tuple[str, str], list[list[Job]]]:
-        """(task, method) -> for every learning rate its runs, one a tuning seed; empty if there is one rate only."""
+        """(task, method) -> for every learning rate its runs, one a tuning seed; empty if there is one rate only.
+
+        A method that says its own has no trials.
+        """
         if len(self.budget.learning_rates) == 1:
             return {}
         return {
@@ -99,6 +102,7 @@ class Planner:
             ]
             for name, task in self.protocol.tasks.items()
             for method in self.protocol.methods_of(name)
+            if method.learning_rate is None
         }
 
     def final(self, rates: Rates) -> dict[tuple[str, str], list[Job]]:
@@ -147,10 +151,13 @@ def choose(planner: Planner, tuning: Mapping[tuple[str, str], list[list[Job]]]) 
     A rate of which a run is missing is out, whatever its other runs show.
     """
     rates = planner.budget.learning_rates
-    if len(rates) == 1:
-        tasks = planner.protocol.tasks
-        return {(task, method.name): rates[0] for task in tasks for method in planner.protocol.methods_of(task)}
-    chosen = {}
+    only = rates[0] if len(rates) == 1 else None
+    chosen = {
+        (task, method.name): rate
+        for task in planner.protocol.tasks
+        for method in planner.protocol.methods_of(task)
+        if (rate := method.learning_rate or only) is not None
+    }
     for (task, method), trials in tuning.items():
         key = f"episode/{planner.protocol.tasks[task].figure}"
         scores = [np.mean([_score(job, key, planner.budget.tuning_steps) for job in runs]) for runs in trials]

@@ -60,6 +60,7 @@ class Method:
 
     stage: scratch or finetune.  base: what the latter starts from.
     policy: a choice of configs/policy.  settings: overrides of `embodied train`.
+    learning_rate: of a recipe that is taken as it stands, and so is not tuned; None: one of the trials'.
     """
 
     name: str
@@ -67,11 +68,14 @@ class Method:
     stage: str = FINETUNE
     base: str | None = None
     settings: tuple[str, ...] = ()
+    learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         choice(f"protocol.methods.{self.name}.stage", self.stage, STAGES)
         if (self.base is None) != (self.stage == SCRATCH):
             raise ValueError(f"protocol.methods.{self.name}: a base belongs to stage=finetune, and to no other")
+        if self.learning_rate is not None:
+            positive(f"protocol.methods.{self.name}.learning_rate", self.learning_rate)
 
 
 @dataclass(frozen=True)

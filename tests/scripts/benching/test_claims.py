@@ -17,7 +17,7 @@ def seeds(figure: str, *values: float) -> list[dict[str, float]]:
 
 def test_nothing_is_claimed_without_runs() -> None:
     found = verdicts(figures({}), 0.95, 10)
-    assert [verdict.claim[:2] for verdict in found] == ["C1", "C2", "C3", "C4", "C5"]
+    assert [verdict.claim[:2] for verdict in found] == ["C1", "C2", "C3", "C4", "C5", "P1"]
     assert {verdict.result for verdict in found} == {UNKNOWN}
     assert found[2].missing == ("hopper/ncdpo", "hopper/dppo_k20")
 
@@ -74,6 +74,19 @@ def test_c5(start: float, finals: tuple[float, ...], expected: str) -> None:
     values = {("push", name): seeds("deterministic", *finals) for name in ("reinflow_k4", "ncdpo")}
     found = judged(5, values, start=start)
     assert found.result == expected and found.tasks == ("push",)
+
+
+@pytest.mark.parametrize(("ncdpo", "expected"), [(50.0, HOLDS), (49.0, FAILS)])
+def test_p1(ncdpo: float, expected: str) -> None:
+    finals = {"dppo_k20": 60.0, "ncdpo": ncdpo, "reinflow_k4": 55.0, "dppo_published": 50.0}
+    found = judged(6, {("hopper", name): seeds("deterministic", x, x) for name, x in finals.items()})
+    assert found.result == expected
+    assert [condition.value.point for condition in found.conditions] == [10.0, ncdpo - 50.0, 5.0]
+
+
+def test_p1_needs_the_published_recipe() -> None:
+    found = judged(6, {("hopper", "ncdpo"): seeds("deterministic", 1.0, 1.0)})
+    assert found.result == UNKNOWN and "hopper/dppo_published" in found.missing
 
 
 def test_a_claim_says_where_runs_are_missing() -> None:

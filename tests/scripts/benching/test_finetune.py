@@ -66,6 +66,20 @@ def test_every_method_is_tuned_alike(tmp_path: Path) -> None:
     assert planner(tmp_path, (3e-4,)).tuning() == {}
 
 
+def test_a_recipe_with_a_rate_of_its_own_is_not_tuned(tmp_path: Path) -> None:
+    fixed = Method("fixed", "dppo", base="flow", settings=("num_worlds=40",), learning_rate=2e-5)
+    made = planner(tmp_path)
+    protocol = Protocol(made.protocol.tasks, made.protocol.bases, {"fixed": fixed, "plain": PLAIN})
+    plan = Planner(protocol, made.budget, tmp_path)
+    trials = plan.tuning()
+    assert set(trials) == {("hopper", "plain")}
+    rates = choose(plan, trials)
+    assert rates == {("hopper", "fixed"): 2e-5, ("push", "fixed"): 2e-5}
+    run = plan.final(rates)["hopper", "fixed"][0]
+    assert "algo.learning_rate=2e-05" in words(run)
+    assert words(run).index("num_worlds=4") < words(run).index("num_worlds=40")  # the method's settings go last
+
+
 def finish(job: Job, heights: dict[str, float]) -> None:
     """Pretend that a job has run: what it writes is as high as its learning rate says."""
     kind, arguments = words(job)[0], words(job)
