@@ -146,7 +146,7 @@ def sparse(figures: Figures, boot: Bootstrap) -> Verdict:
 
 
 def published(figures: Figures, boot: Bootstrap) -> Verdict:
-    """P1: at equal environment steps our fine-tuning ends no lower than DPPO's published settings from the same clone."""
+    """P1: at equal environment steps ours ends no lower than DPPO with its published settings, from the same clone."""
     conditions, measured, missing = [], set(), list[str]()
     for method in OURS:
         tasks, lacking = _measured(figures, "return", (method, PUBLISHED))
