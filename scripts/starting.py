@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +21,8 @@ FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one: <task>_<policy>, or else <policy>."""
 GIVEN = ("chunk", "history", "image_size")
 """Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
+RULE = ("kind", "logprob_reduction")
+"""Keys of a policy that say how it learns, not what it is; another rule goes by its own."""
 ALWAYS = "action_scaling"
 """A part of a pretrained policy's configuration that no choice of configs/policy has."""
 
@@ -53,7 +55,7 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
                 OmegaConf.update(policy, key.removeprefix("policy."), value)
         OmegaConf.update(config, "policy", policy, merge=False, force_add=True)
     for key, value in pretrained["policy"].items():
-        known = (key in config.policy and key != "kind") or key == ALWAYS
+        known = (key in config.policy and key not in RULE) or key == ALWAYS
         if known and value is not None and not _named(f"policy.{key}", overrides):
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
     for key in GIVEN:
@@ -73,7 +75,7 @@ def _tuned_policy(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in said.get("defaults", []):
         if base != "_self_":
-            found |= _tuned_policy(base)
+            found |= _tuned_policy(str(PurePosixPath(name).parent / base))  # names are relative, as for Hydra
     return found | said.get("policy", {})
 
 

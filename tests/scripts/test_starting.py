@@ -75,13 +75,31 @@ def test_what_was_tuned_for_a_policy_on_a_task_goes_before_what_was_tuned_for_th
     push = {"task": {"name": "push"}, "policy": {"kind": "ncdpo"}}
     assert choices(push, []) == ["task=push", "policy=ncdpo", "finetune=push_ncdpo"]
     assert choices(push, ["task=reach"]) == ["policy=ncdpo", "finetune=ncdpo"]
-    assert choices(push, ["policy=dppo"]) == ["task=push", "finetune=dppo"]
+    assert choices(push, ["policy=gru"]) == ["task=push", "finetune=gru"]
     config = OmegaConf.create({"task": {}, "policy": {"kind": "ncdpo"}})
     pretrained = {"task": {}, "policy": {"kind": "ncdpo", "init_std": 1.0, "min_noise": 1.0}}
     inherit(config, pretrained, ["finetune=push_ncdpo"])
     assert config.policy == {"kind": "ncdpo", "init_std": 0.2, "min_noise": 1.0}
     inherit(config, pretrained, ["finetune=pick_cube_ncdpo"])  # says nothing of it, but builds on what does
     assert config.policy.init_std == 0.1
+
+
+def test_what_a_recipe_builds_on_is_found_where_hydra_finds_it() -> None:
+    config = OmegaConf.create({"task": {}, "policy": {"kind": "reinflow"}})
+    pretrained = {"task": {}, "policy": {"kind": "reinflow", "min_noise": 1.0, "decay_start": 1.0}}
+    inherit(config, pretrained, ["finetune=push_reinflow"])  # parts/push builds on parts/sparse
+    assert config.policy == {"kind": "reinflow", "min_noise": 0.08, "max_noise": 0.16, "decay_start": 0.6}
+
+
+def test_another_rule_goes_by_its_own_reduction() -> None:
+    pretrained = {"task": {}, "policy": {"kind": "ncdpo", "logprob_reduction": "sum", "near_zero_output": True}}
+    config = OmegaConf.create({"task": {}, "policy": {"kind": "dppo", "logprob_reduction": "mean"}})
+    config.policy.near_zero_output = False
+    inherit(config, pretrained, [])
+    assert config.policy == {"kind": "dppo", "logprob_reduction": "mean", "near_zero_output": True}
+    config = OmegaConf.create({"task": {}, "policy": {"kind": "ncdpo", "logprob_reduction": "mean"}})
+    inherit(config, pretrained, [])
+    assert config.policy.logprob_reduction == "sum"  # the same rule keeps what was chosen for it
 
 
 def test_training_begins_with_the_pretrained_weights(pretrained: Path, tmp_path: Path) -> None:
