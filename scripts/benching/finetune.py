@@ -132,14 +132,21 @@ class Planner:
 
 
 def execute(planner: Planner, run: Callable[[list[Job]], object]) -> Rates:
-    """Run everything: bases and tuning trials first, then the runs that count; the learning rates that were chosen."""
+    """Run everything: bases and tuning trials first, then the runs that count; the learning rates that were chosen.
+
+    The first seed of every method comes before the second of any, so that what was stopped early has something to say
+    of all: the same command with the seeds that are done writes their tables.
+    """
     tasks = planner.protocol.tasks
     first = [job for task in tasks.values() for job in planner.bases(task)]
     tuning = planner.tuning()
     run(first + [job for trials in tuning.values() for runs in trials for job in runs])
     rates = choose(planner, tuning)
     final = [
-        job for runs in planner.final(rates).values() for made in runs for job in (made, *planner.evaluations(made))
+        job
+        for runs in zip(*planner.final(rates).values(), strict=True)
+        for made in runs
+        for job in (made, *planner.evaluations(made))
     ]
     run(first + final)
     return rates

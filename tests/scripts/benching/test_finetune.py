@@ -112,6 +112,8 @@ def test_the_best_rate_wins_and_the_rest_follows(tmp_path: Path) -> None:
     assert not any("/final/" in job.name for job in batches[0])
     assert not any("tuning" in job.name for job in batches[1])
     assert sum(words(job)[0] == "evaluate" for job in batches[1]) == 2 * (2 + 3 * 2)  # bases, then methods x seeds
+    trained = [job.name for job in batches[1] if words(job)[0] == "train" and "/final/" in job.name]
+    assert [name[-1] for name in trained] == ["0"] * 3 + ["1"] * 3  # a seed of every method, then the next
     found = collect(plan, rates)
     (first, second) = found.runs["hopper", "tuned"]
     assert (first.seed, second.seed) == (0, 1)
