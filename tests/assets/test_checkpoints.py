@@ -21,7 +21,9 @@ def test_there_are_some():
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_made_it_and_how_it_was_judged(name):
     index = json.loads((SHIPPED / name / checkpoints.INDEX).read_text())
-    assert index["made_by"]["command"].startswith("embodied train task=") and "seed" in index["made_by"]
+    program, command, *settings = index["made_by"]["command"].split(" ")
+    assert program == "embodied" and command in ("train", "pretrain") and "seed" in index["made_by"]
+    assert f"task={index['spec']['name']}" in settings
     assert index["evaluation"]["episodes"] >= 64
     assert sum(path.stat().st_size for path in (SHIPPED / name).iterdir()) < 2_000_000
 

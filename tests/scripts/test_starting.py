@@ -75,7 +75,7 @@ def test_what_was_tuned_for_a_policy_on_a_task_goes_before_what_was_tuned_for_th
     push = {"task": {"name": "push"}, "policy": {"kind": "ncdpo"}}
     assert choices(push, []) == ["task=push", "policy=ncdpo", "finetune=push_ncdpo"]
     assert choices(push, ["task=reach"]) == ["policy=ncdpo", "finetune=ncdpo"]
-    assert choices(push, ["policy=gru"]) == ["task=push", "finetune=gru"]
+    assert choices(push, ["policy=dppo"]) == ["task=push", "finetune=dppo"]
     config = OmegaConf.create({"task": {}, "policy": {"kind": "ncdpo"}})
     pretrained = {"task": {}, "policy": {"kind": "ncdpo", "init_std": 1.0, "min_noise": 1.0}}
     inherit(config, pretrained, ["finetune=push_ncdpo"])
