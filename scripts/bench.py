@@ -2,7 +2,7 @@
 
 embodied bench finetune
 embodied bench finetune preset=quick
-embodied bench finetune tasks=[hopper] seeds=[0,1,2] steps=500000 out=results/generative
+embodied bench finetune tasks=[hopper] seeds=[0,1,2] steps=500000 compile=true out=results/generative
 embodied bench finetune methods=[ncdpo,dppo_k20,reinflow_k4] learning_rates=[3e-4] processes=1
 embodied bench vla policies=[RUN,RUN] name=mine
 embodied bench vla 'policies={sft: RUN, ppo: RUN}' rows=[in_distribution,unseen_table] episodes=100
@@ -60,6 +60,7 @@ class BenchConfig:
     episodes: of each evaluation.
     processes: jobs at once.
     num_threads: CPU threads of each job.
+    compile: all methods' gradients (algo.compile=true); the seconds of their updates then include it.
     work: the folder of all jobs; what is done there is not done again.
     out: where tables and plots go; default: results in the work folder.
     level, resamples: of the bootstrap intervals.
@@ -93,6 +94,7 @@ class BenchConfig:
     episodes: int = 64
     processes: int = 2
     num_threads: int = 1
+    compile: bool = False
     work: str = "runs/bench/finetune"
     out: str | None = None
     level: float = 0.95

@@ -35,6 +35,7 @@ class Budget:
     pretrain_steps: int
     episodes: int
     num_threads: int
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Planner:
     def training(self, task: TaskPlan, method: Method, rate: float, seed: int, steps: int, stage: str) -> Job:
         """One run of a method."""
         base = None if method.base is None else self.base(task, self.protocol.bases[method.base])
-        arguments = [f"policy={method.policy}", *task.train, *method.settings, f"algo.learning_rate={rate}"]
+        compiled = ["algo.compile=true"] if self.budget.compile else []
+        arguments = [f"policy={method.policy}", *task.train, *compiled, *method.settings, f"algo.learning_rate={rate}"]
         arguments += [f"init={base.out}"] if base else []
         arguments += [f"total_steps={steps}", f"seed={seed}", "run_dir={out}"]
         name = f"{task.name}/{stage}/{method.name}/seed{seed}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_a_scripted_expert_is_not_trained(tmp_path: Path) -> None:
 def test_a_run_from_scratch_needs_nothing(tmp_path: Path) -> None:
     run = planner(tmp_path).training(HOPPER, PLAIN, 1e-3, 0, 1000, "final")
     assert run.needs == () and not any(word.startswith("init=") for word in words(run))
+
+
+def test_all_methods_are_compiled_or_none(tmp_path: Path) -> None:
+    plain = planner(tmp_path)
+    compiled = replace(plain, budget=replace(plain.budget, compile=True))
+    for method in (PLAIN, TUNED):
+        told = [words(plan.training(HOPPER, method, 3e-4, 0, 9, "final")) for plan in (plain, compiled)]
+        assert [("algo.compile=true" in arguments) for arguments in told] == [False, True]
+    assert "algo.compile=true" not in words(compiled.expert(HOPPER))
 
 
 def test_every_method_is_tuned_alike(tmp_path: Path) -> None:
