@@ -1,8 +1,8 @@
 """Published claims, held against the numbers: each holds, does not hold, or was not measured.
 
-Sources: C1-C3 NCDPO (arXiv 2505.10482, abstract), C4 and C5 ReinFlow (Zhang et al., NeurIPS 2025, abstract). The last
-one is our own: what is tuned here against DPPO's published settings for Gym. A
-condition looks at the interval, not at the point alone, wherever the claim is about one side of a number.
+Sources: C1-C3 NCDPO (arXiv 2505.10482, abstract), C4 and C5 ReinFlow (Zhang et al., NeurIPS 2025, abstract). P1 is our
+own: what is tuned here against DPPO's published settings for Gym. A condition looks at the interval, not at the point
+alone, wherever the claim is about one side of a number; P1, which asks to be no worse, looks at the point.
 """
 
 from __future__ import annotations
