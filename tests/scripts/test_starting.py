@@ -74,7 +74,8 @@ def test_what_was_tuned_for_fine_tuning_goes_before_all_but_the_command_line(pre
 def test_what_was_tuned_for_a_policy_on_a_task_goes_before_what_was_tuned_for_the_policy() -> None:
     push = {"task": {"name": "push"}, "policy": {"kind": "ncdpo"}}
     assert choices(push, []) == ["task=push", "policy=ncdpo", "finetune=push_ncdpo"]
-    assert choices(push, ["task=reach"]) == ["policy=ncdpo", "finetune=ncdpo"]
+    assert choices(push, ["task=reach"]) == ["policy=ncdpo", "finetune=reach_ncdpo"]
+    assert choices(push, ["task=stack"]) == ["policy=ncdpo", "finetune=ncdpo"]
     assert choices(push, ["policy=dppo"]) == ["task=push", "finetune=dppo"]
     config = OmegaConf.create({"task": {}, "policy": {"kind": "ncdpo"}})
     pretrained = {"task": {}, "policy": {"kind": "ncdpo", "init_std": 1.0, "min_noise": 1.0}}
