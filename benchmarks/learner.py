@@ -36,6 +36,8 @@ from typing import Any
 
 from scipy.stats import mannwhitneyu
 
+from embodied.runtime import MATMUL_PRECISIONS
+
 from .common import machine, report, spread, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,7 @@ def run(learner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "episodes": args.episodes,
         "compile": args.compile,
         "normalize_value": args.normalize_value,
+        "matmul_precision": args.matmul_precision,
     }
     command = [sys.executable, "-m", "benchmarks.peers.learner_worker", json.dumps(job)]
     waiting = "PASSIVE" if learner == "ours" else args.peers_wait.upper()
@@ -138,6 +141,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-epochs", type=int, default=5)
     parser.add_argument("--normalize-value", action="store_true", help="ours with algo.normalize_value")
     parser.add_argument("--compile", action="store_true", help="ours with algo.compile; compiling counts as training")
+    parser.add_argument("--matmul-precision", choices=MATMUL_PRECISIONS, default="highest", help="ours; peers: highest")
     parser.add_argument(
         "--peers-wait", choices=["active", "passive"], default="passive", help="how the peers' OpenMP threads wait"
     )

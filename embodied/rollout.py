@@ -5,6 +5,7 @@ Legend: T steps; B rows; b rows of a minibatch; H action chunk; A action size; F
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -31,6 +32,7 @@ class Rollout:
     success: (T, B) float, the task's success metric where an episode ended, 0 elsewhere and without such a metric.
     terminated, truncated, active: (T, B) bool.  last_value: (B,), of the observation after the last step.
     advantage, target: (T, B), filled in by the learner; mask: (T, B) bool or None, the steps that it learns from.
+    decide_seconds: wall time that the policy took to act (of a generative one: to denoise); on CUDA, to launch it.
     """
 
     def __init__(self, num_steps: int, num_rows: int, device: torch.device | str = "cpu") -> None:
@@ -49,6 +51,7 @@ class Rollout:
         self.last_value = torch.zeros(num_rows, device=device)
         self.advantage, self.target = torch.empty(0), torch.empty(0)
         self.mask: Tensor | None = None
+        self.decide_seconds = 0.0
 
     @property
     def done(self) -> Tensor:
@@ -155,10 +158,13 @@ def collect(
     """
     see = normalizer if normalizer is not None else _as_is
     work = products(policy, rollout.num_rows)
+    rollout.decide_seconds = 0.0
     for t in range(rollout.num_steps):
         obs = see(carry.obs)
+        begin = time.perf_counter()
         with suited_to(work, rollout.device):
             decision = policy.act(obs, carry.memory)
+        rollout.decide_seconds += time.perf_counter() - begin
         rollout.store_decision(t, obs, decision, carry)
         step = env.step(decision.action)
         rollout.store_outcome(t, step, env.spec.success_metric)

@@ -94,6 +94,8 @@ def products(policy: Any, rows: float) -> float:
     return rows * sum(p.numel() for p in policy.parameters()) * (1 if process is None else process.steps)
 
 
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+
 TINY = 2.5e6
 """Rows times parameters below which oneDNN's products are the slower ones, see :func:`fast_matmul`: getting ready takes
 them 10 us, whatever the size (measured at 16, 64 and 256 rows with layers of 64, 128 and 256: even at 2.2e6 to 2.5e6;
@@ -133,24 +135,36 @@ def keep_memory() -> bool:
 
 
 @contextlib.contextmanager
-def fast_matmul(device: torch.device) -> Iterator[bool]:
-    """Use oneDNN's float32 kernels for matrix products on the CPU, where they are exact; yields whether it does.
+def fast_matmul(device: torch.device, precision: str = "highest") -> Iterator[bool]:
+    """Multiply float32 matrices by the fastest kernels that a precision allows; yields whether torch's setting changed.
 
-    With MKL, torch multiplies float32 matrices on AMD processors at less than half the speed of oneDNN's AVX-512
-    kernels. torch picks oneDNN at precision "medium", which ALLOWS bfloat16 inside; processors with AMX would use it.
-    So this looks at what the setting really does here, and leaves it alone unless results stay at float32 accuracy.
-    :func:`suited_to` takes it back for products that are too small to gain from it.
+    ``highest`` is float32 and nothing less; ``high`` allows TF32 (CUDA); ``medium`` allows bfloat16 inside, summed up
+    in float32 (CUDA, and CPUs with AMX). Parameters and activations stay float32. What acts and what learns round
+    alike, so that the first ratios of a policy are still 1. :func:`suited_to` goes back to ``highest`` for products
+    that are too small to gain from anything else.
     """
     before = torch.get_float32_matmul_precision()
-    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        yield False
-        return
-    torch.set_float32_matmul_precision("medium")
-    exact = _matmul_is_float32()
-    if not exact:
-        torch.set_float32_matmul_precision(before)
+    lowered = precision != "highest" or _onednn_is_float32(device)
+    if lowered:
+        torch.set_float32_matmul_precision("medium" if precision == "highest" else precision)
     try:
-        yield exact
+        yield lowered
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _onednn_is_float32(device: torch.device) -> bool:
+    """Whether torch at precision "medium" multiplies by oneDNN's AVX-512 kernels, and these by float32.
+
+    With MKL, torch multiplies float32 matrices on AMD processors at less than half their speed. "medium" allows
+    bfloat16, too, and processors with AMX would use it: so this looks at what the setting really does here.
+    """
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return _matmul_is_float32()
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -18,20 +18,29 @@ from torch import nn
 
 from . import checkpoint, distributed
 from .checks import check_groups
-from .configuration import from_mapping, positive
+from .configuration import choice, from_mapping, positive
 from .guards import Guard, GuardConfig
 from .metrics import EpisodeWindow, RunLog
 from .normalize import ObsNormalizer
 from .ppo import PPO, PPOConfig
 from .preferences import DPO
 from .rollout import Carry, Rollout, collect
-from .runtime import GracefulStop, fast_matmul, keep_memory, load_random_state, random_state, use_threads
+from .runtime import (
+    MATMUL_PRECISIONS,
+    GracefulStop,
+    fast_matmul,
+    keep_memory,
+    load_random_state,
+    random_state,
+    use_threads,
+)
 from .types import Policy, Scheduled, VecEnv
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two rollouts of whole episodes; more than there are seeds and ranks."""
 Record = dict[str, Any]
-"""One log record: step, iteration, seconds, steps_per_second, collect_seconds, update_seconds, and every figure."""
+"""One log record: step, iteration, seconds, steps_per_second, collect_seconds (decide_seconds is part of it),
+update_seconds, and every figure."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class LoopConfig:
     log_interval: iterations between log records.
     episode_window: episodes that the logged means reach back over, at least.
     num_threads: of torch; 0: all that this process may use, see ``embodied.runtime.use_threads``.
+    matmul_precision: of matrix products, as torch names it: ``highest``, ``high`` (TF32) or ``medium`` (bfloat16),
+        see ``embodied.runtime.fast_matmul``.
     seed: of networks, exploration and environment; rank r adds r.
     wandb: log to W&B as well.
     guards: when a run is stopped that learns nothing, or forgets.
@@ -54,6 +65,7 @@ class LoopConfig:
     log_interval: int = 1
     episode_window: int = 100
     num_threads: int = 0
+    matmul_precision: str = "highest"
     seed: int = 0
     wandb: bool = False
     guards: GuardConfig = field(default_factory=GuardConfig)
@@ -61,6 +73,7 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("total_steps", "checkpoint_interval", "log_interval", "episode_window"):
             positive(name, getattr(self, name))
+        choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -188,6 +201,7 @@ class Trainer:
             "seconds": self.seconds,
             "steps_per_second": rate,
             "collect_seconds": collect_seconds,
+            "decide_seconds": self.rollout.decide_seconds,
             "update_seconds": update_seconds,
         }
 
@@ -303,7 +317,7 @@ def drive(
         wanted = wandb or {} if trainer.config.wandb else None
         log = RunLog(run_dir, trainer.env_steps if resume is not None else None, wanted)
     try:
-        with GracefulStop() as stop, fast_matmul(trainer.env.device):
+        with GracefulStop() as stop, fast_matmul(trainer.env.device, trainer.config.matmul_precision):
             return _run(trainer, run_dir, run_config, log, list(on_progress), stop)
     finally:
         if log is not None:

@@ -69,7 +69,9 @@ class BenchConfig:
 
     what: str = "finetune"
     preset: str = "full"
-    tasks: list[str] = field(default_factory=lambda: ["hopper", "walker2d", "half_cheetah", "push", "pick_cube"])
+    tasks: list[str] = field(
+        default_factory=lambda: ["hopper", "walker2d", "half_cheetah", "reach", "push", "pick_cube"]
+    )
     methods: list[str] = field(
         default_factory=lambda: [
             *("mlp_scratch", "ncdpo_k5_scratch", "ncdpo_k10_scratch", "ncdpo_k20_scratch", "dppo_k5_scratch"),

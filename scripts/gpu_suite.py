@@ -197,7 +197,7 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     policy = policies.make(settings["policy"], env.spec)
     trainer = Trainer(env, policy, cast(TrainConfig, typed(RunConfig, config)))
     records = []
-    with fast_matmul(args.device):
+    with fast_matmul(args.device, trainer.config.matmul_precision):
         for _ in range(args.iterations + 2):  # the first two warm up
             records.append(trainer.iterate())
     timed = records[2:]

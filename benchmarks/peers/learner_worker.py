@@ -35,7 +35,7 @@ class Job:
     adapt, and gets its own default.  threads: of the simulation.  torch_threads: of torch; 0: as ``threads``.
     steps: environment steps to train for.  episodes: of the evaluation; 0: none.
     compile: ours with ``algo.compile``; compiling counts as training.  normalize_value: ours with standardised targets
-    of the critic, for tasks with returns of hundreds; the rewards of all are as they are.
+    of the critic, for tasks with returns of hundreds; the rewards of all are as they are.  matmul_precision: ours.
     """
 
     learner: str
@@ -58,6 +58,7 @@ class Job:
     episodes: int = 128
     compile: bool = False
     normalize_value: bool = False
+    matmul_precision: str = "highest"
 
     @property
     def iterations(self) -> int:
@@ -90,7 +91,12 @@ def train_ours(job: Job, env: VecEnv) -> tuple[float, Act]:
     )
     steps = job.iterations * job.worlds * job.num_steps
     config = TrainConfig(
-        total_steps=steps, checkpoint_interval=steps, seed=job.seed, algo=algo, num_threads=job.threads
+        total_steps=steps,
+        checkpoint_interval=steps,
+        seed=job.seed,
+        algo=algo,
+        num_threads=job.threads,
+        matmul_precision=job.matmul_precision,
     )
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()

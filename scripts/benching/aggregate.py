@@ -12,6 +12,8 @@ import numpy as np
 
 from embodied.statistics import Array, iqm
 
+PARTS = ("collect", "decide", "update")
+
 
 def ratio(strata: Sequence[Array]) -> Array:
     """Mean over tasks of IQM / IQM; strata: ours, theirs, ours, theirs, ...; nan where theirs is not above 0."""
@@ -75,6 +77,6 @@ def curve_of(records: Iterable[Mapping[str, Any]], key: str) -> tuple[Array, Arr
 
 
 def seconds_of(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Wall time in seconds, split into collecting (simulation and sampling of actions) and updating."""
-    records = list(records)
-    return {part: float(sum(r[f"{part}_seconds"] for r in records)) for part in ("collect", "update")}
+    """Wall time in seconds, split into ``simulate``, ``denoise`` (the policy acts) and ``update``."""
+    collect, denoise, update = np.sum([[r[f"{part}_seconds"] for part in PARTS] for r in records], axis=0)
+    return {"simulate": float(collect - denoise), "denoise": float(denoise), "update": float(update)}

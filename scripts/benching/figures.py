@@ -27,7 +27,7 @@ class Run:
 
     steps, curve: (P,) the task's figure while training, with exploration.
     auc: mean height of the curve over the budget.  to_threshold: environment steps; the budget where it is not reached.
-    reached: whether it is.  collect, update: seconds.
+    reached: whether it is.  simulate, denoise, update: seconds.
     deterministic, stochastic: the figure in evaluation.
     """
 
@@ -37,7 +37,8 @@ class Run:
     auc: float
     to_threshold: float
     reached: bool
-    collect: float
+    simulate: float
+    denoise: float
     update: float
     deterministic: float
     stochastic: float
@@ -109,7 +110,6 @@ def read_run(planner: Planner, task: TaskPlan, job: Job, seed: int) -> Run | Non
     steps, curve = curve_of(records, f"episode/{task.figure}")
     if not len(steps):
         return None
-    seconds = seconds_of(records)
     return Run(
         seed,
         steps,
@@ -117,8 +117,7 @@ def read_run(planner: Planner, task: TaskPlan, job: Job, seed: int) -> Run | Non
         area(steps, curve, budget),
         steps_to(steps, curve, task.threshold, budget),
         bool(curve.max() >= task.threshold),
-        seconds["collect"],
-        seconds["update"],
+        **seconds_of(records),
         **evaluations,
     )
 

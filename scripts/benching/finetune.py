@@ -16,11 +16,11 @@ from embodied.metrics import read_jsonl
 
 from .aggregate import area, curve_of
 from .jobs import Job, suite_job
-from .protocol import Base, Method, Protocol, TaskPlan
+from .protocol import FINETUNE, Base, Method, Protocol, TaskPlan
 
 MODES = {"deterministic": "true", "stochastic": "false"}
-Rates = Mapping[tuple[str, str], float]
-"""(task, method) -> learning rate."""
+Rates = Mapping[tuple[str, str], float | None]
+"""(task, method) -> learning rate; None: that of configs/finetune."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,12 @@ class Planner:
 
     # Methods ----------------------------------------------------------------------------------------------------
 
-    def training(self, task: TaskPlan, method: Method, rate: float, seed: int, steps: int, stage: str) -> Job:
+    def training(self, task: TaskPlan, method: Method, rate: float | None, seed: int, steps: int, stage: str) -> Job:
         """One run of a method."""
         base = None if method.base is None else self.base(task, self.protocol.bases[method.base])
         compiled = ["algo.compile=true"] if self.budget.compile else []
-        arguments = [f"policy={method.policy}", *task.train, *compiled, *method.settings, f"algo.learning_rate={rate}"]
+        arguments = [f"policy={method.policy}", *task.train, *compiled, *method.settings]
+        arguments += [] if rate is None else [*method.learning, f"algo.learning_rate={rate}"]
         arguments += [f"init={base.out}"] if base else []
         arguments += [f"total_steps={steps}", f"seed={seed}", "run_dir={out}"]
         name = f"{task.name}/{stage}/{method.name}/seed{seed}"
@@ -90,7 +91,7 @@ class Planner:
     def tuning(self) -> dict[tuple[str, str], list[list[Job]]]:
         """(task, method) -> for every learning rate its runs, one a tuning seed; empty if there is one rate only.
 
-        A method that says its own has no trials.
+        A method that says its own has no trials, nor has fine-tuning on a task whose files are tuned.
         """
         if len(self.budget.learning_rates) == 1:
             return {}
@@ -104,7 +105,7 @@ class Planner:
             ]
             for name, task in self.protocol.tasks.items()
             for method in self.protocol.methods_of(name)
-            if method.learning_rate is None
+            if method.learning_rate is None and not by_files(task, method)
         }
 
     def final(self, rates: Rates) -> dict[tuple[str, str], list[Job]]:
@@ -154,6 +155,11 @@ def execute(planner: Planner, run: Callable[[list[Job]], object]) -> Rates:
     return rates
 
 
+def by_files(task: TaskPlan, method: Method) -> bool:
+    """Whether a method learns a task as configs/finetune says."""
+    return task.tuned and method.stage == FINETUNE
+
+
 def choose(planner: Planner, tuning: Mapping[tuple[str, str], list[list[Job]]]) -> Rates:
     """The learning rate with the best mean area under the curve; a method whose trials all failed has none.
 
@@ -161,17 +167,17 @@ def choose(planner: Planner, tuning: Mapping[tuple[str, str], list[list[Job]]]) 
     """
     rates = planner.budget.learning_rates
     only = rates[0] if len(rates) == 1 else None
-    chosen = {
-        (task, method.name): rate
-        for task in planner.protocol.tasks
-        for method in planner.protocol.methods_of(task)
-        if (rate := method.learning_rate or only) is not None
-    }
-    for (task, method), trials in tuning.items():
-        key = f"episode/{planner.protocol.tasks[task].figure}"
-        scores = [np.mean([_score(job, key, planner.budget.tuning_steps) for job in runs]) for runs in trials]
+    chosen: dict[tuple[str, str], float | None] = {}
+    for name, task in planner.protocol.tasks.items():
+        for method in planner.protocol.methods_of(name):
+            rate = None if by_files(task, method) else method.learning_rate or only
+            if rate is not None or by_files(task, method):
+                chosen[name, method.name] = rate
+    for key, trials in tuning.items():
+        figure = f"episode/{planner.protocol.tasks[key[0]].figure}"
+        scores = [np.mean([_score(job, figure, planner.budget.tuning_steps) for job in runs]) for runs in trials]
         if np.isfinite(scores).any():
-            chosen[task, method] = rates[int(np.nanargmax(scores))]
+            chosen[key] = rates[int(np.nanargmax(scores))]
     return chosen
 
 

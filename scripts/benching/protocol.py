@@ -25,6 +25,8 @@ class TaskPlan:
     scratch: whether methods that start from nothing are tried.
     settings: overrides of the task itself, for every command.
     train: overrides of every training except the expert's.
+    tuned: whether fine-tuning goes by configs/finetune alone: a method's ``learning`` is left out, and no learning
+        rate is tried.
     """
 
     name: str
@@ -36,6 +38,7 @@ class TaskPlan:
     scratch: bool = True
     settings: tuple[str, ...] = ()
     train: tuple[str, ...] = ()
+    tuned: bool = False
 
     def __post_init__(self) -> None:
         choice(f"protocol.tasks.{self.name}.figure", self.figure, FIGURES)
@@ -59,7 +62,8 @@ class Method:
     """A rule with its settings.
 
     stage: scratch or finetune.  base: what the latter starts from.
-    policy: a choice of configs/policy.  settings: overrides of `embodied train`.
+    policy: a choice of configs/policy.  settings: overrides of `embodied train` that say what it is.
+    learning: those that say how it learns, where a task has no tuned files.
     learning_rate: of a recipe that is taken as it stands, and so is not tuned; None: one of the trials'.
     """
 
@@ -68,6 +72,7 @@ class Method:
     stage: str = FINETUNE
     base: str | None = None
     settings: tuple[str, ...] = ()
+    learning: tuple[str, ...] = ()
     learning_rate: float | None = None
 
     def __post_init__(self) -> None:

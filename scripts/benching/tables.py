@@ -23,7 +23,8 @@ COLUMNS = {
     "stochastic": "final, stochastic",
     "auc": "area under curve",
     "to_threshold": "steps to threshold",
-    "collect": "collect, s",
+    "simulate": "simulate, s",
+    "denoise": "denoise, s",
     "update": "update, s",
 }
 INTERVALS = ("deterministic", "stochastic", "auc", "to_threshold")
@@ -134,7 +135,8 @@ def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
         for key in COLUMNS
     ]
     reached = sum(run["reached"] for run in entry["runs"])
-    return [name, str(len(entry["runs"])), str(reached), f"{entry['learning_rate']:g}", *cells]
+    rate = "recipe's" if entry["learning_rate"] is None else f"{entry['learning_rate']:g}"
+    return [name, str(len(entry["runs"])), str(reached), rate, *cells]
 
 
 def claims_table(verdicts: Iterable[Verdict]) -> str:
@@ -145,8 +147,8 @@ def claims_table(verdicts: Iterable[Verdict]) -> str:
     for verdict in verdicts:
         lines += [f"## {verdict.claim}: {verdict.result}", ""]
         if verdict.conditions:
-            rows = [[c.what, interval_text(c.value), _yes(c.holds)] for c in verdict.conditions]
-            lines += [*markdown(["condition", "value", "met"], rows), ""]
+            rows = [[c.what, interval_text(c.value), _yes(c.holds), c.made_of] for c in verdict.conditions]
+            lines += [*markdown(["condition", "value", "met", "made of"], rows), ""]
         if verdict.missing:
             lines += [f"Missing: {', '.join(verdict.missing)}.", ""]
     return "\n".join(lines)
@@ -169,7 +171,7 @@ def _number(x: float) -> str:
 
 
 def _yes(x: bool | None) -> str:
-    return "no interval" if x is None else "yes" if x else "no"
+    return "cannot be told" if x is None else "yes" if x else "no"
 
 
 # Plots -------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ LEARNING = ("episode/return", "episode/success", "episode/error_lin_vel", "episo
             "episode/fall", "episode/swing_height", "episode/terrain_level")  # fmt: skip
 OPTIMISER = ("learning_rate", "kl", "loss/entropy", "std", "loss/value", "explained_variance", "clip_fraction",
              "steps_per_second")  # fmt: skip
-HIDDEN = ("step", "iteration", "seconds", "collect_seconds", "update_seconds", "minibatches", "episode/physics_failure")
+HIDDEN = ("step", "iteration", "seconds", "collect_seconds", "decide_seconds", "update_seconds", "minibatches",
+          "episode/physics_failure")  # fmt: skip
 
 
 def missing(what: str, command: str) -> Markup:

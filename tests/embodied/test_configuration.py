@@ -38,6 +38,8 @@ def test_bad_values_name_the_valid_ones(values: dict, message: str) -> None:
         PPOConfig(**values)
 
 
-def test_train_config_refuses_empty_runs() -> None:
+def test_train_config_refuses_empty_runs_and_unknown_precisions() -> None:
     with pytest.raises(ValueError, match="total_steps=0"):
         TrainConfig(total_steps=0)
+    with pytest.raises(ValueError, match=r"matmul_precision='half': valid: high, highest, medium"):
+        TrainConfig(matmul_precision="half")

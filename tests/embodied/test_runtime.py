@@ -66,6 +66,13 @@ def test_a_processor_that_would_round_to_bfloat16_is_left_alone(monkeypatch: pyt
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_a_lower_precision_is_asked_of_torch_and_put_back(precision: str) -> None:
+    with fast_matmul(CPU, precision) as lowered:
+        assert lowered and torch.get_float32_matmul_precision() == precision
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_the_probe_recognises_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime._matmul_is_float32()
     exact = torch.Tensor.__matmul__

@@ -54,8 +54,20 @@ def equal(a: TrainResult, b: TrainResult) -> bool:
 
 def figures(run_dir: Path) -> list[dict[str, Any]]:
     """The log without what depends on the clock."""
-    clock = ("seconds", "steps_per_second", "collect_seconds", "update_seconds")
+    clock = ("seconds", "steps_per_second", "collect_seconds", "decide_seconds", "update_seconds")
     return [{k: v for k, v in r.items() if k not in clock} for r in read_jsonl(run_dir / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru"])
+def test_ratios_begin_at_one_at_a_lower_precision(tmp_path: Path, kind: str) -> None:
+    still = PPOConfig(num_steps=12, learning_rate=1e-12, schedule="constant")
+    env = Recall(256) if kind == "gru" else PointMass(256)
+    sizes = {"hidden": [128, 128]} | ({"memory_size": 128} if kind == "gru" else {})
+    policy = policies.make({"kind": kind, **sizes}, env.spec)
+    torch.manual_seed(0)
+    config = TrainConfig(algo=still, total_steps=2 * 256 * 12, matmul_precision="medium")
+    result = train(env, policy, config, tmp_path)
+    assert result.record["kl"] < 1e-9 and result.record["clip_fraction"] == 0
 
 
 def test_a_perceptron_learns_to_go_to_the_origin(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 def records(run: Path) -> list[dict]:
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    timing = ("seconds", "steps_per_second", "collect_seconds", "update_seconds")
+    timing = ("seconds", "steps_per_second", "collect_seconds", "decide_seconds", "update_seconds")
     return [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
 
 

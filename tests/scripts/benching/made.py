@@ -21,9 +21,12 @@ def protocol() -> Protocol:
 
 
 def run(seed: int = 0, **figures: float) -> Run:
-    numbers = {"auc": 1.0, "to_threshold": 50.0, "collect": 1.0, "update": 1.0, "deterministic": 1.0, "stochastic": 1.0}
+    numbers = {"auc": 1.0, "to_threshold": 50.0, "deterministic": 1.0, "stochastic": 1.0}
+    seconds = {"simulate": 1.0, "denoise": 1.0, "update": 1.0}
     curve = np.array([1.0, 12.0])
-    return Run(seed=seed, steps=np.array([20.0, 80.0]), curve=curve, reached=True, **{**numbers, **figures})
+    return Run(
+        seed=seed, **{"steps": np.array([20.0, 80.0]), "curve": curve, "reached": True, **numbers, **seconds, **figures}
+    )
 
 
 def figures(

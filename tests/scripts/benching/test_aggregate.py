@@ -55,10 +55,10 @@ def test_steps_to_by_hand(threshold: float, expected: float) -> None:
 
 def test_a_log_is_read() -> None:
     records = [
-        {"step": 1, "collect_seconds": 1.0, "update_seconds": 2.0},
-        {"step": 2, "collect_seconds": 1.5, "update_seconds": 3.0, "episode/return": 7.0},
+        {"step": 1, "collect_seconds": 1.0, "decide_seconds": 0.25, "update_seconds": 2.0},
+        {"step": 2, "collect_seconds": 1.5, "decide_seconds": 0.5, "update_seconds": 3.0, "episode/return": 7.0},
     ]
     steps, values = curve_of(records, "episode/return")
     assert steps.tolist() == [2.0] and values.tolist() == [7.0]
     assert [len(x) for x in curve_of(records, "episode/success")] == [0, 0]
-    assert seconds_of(records) == {"collect": 2.5, "update": 5.0}
+    assert seconds_of(records) == {"simulate": 1.75, "denoise": 0.75, "update": 5.0}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.benching.claims import FAILS, HOLDS, ROBUST, UNKNOWN, Verdict, verdicts
+from scripts.benching.claims import FAILS, HOLDS, OPEN, ROBUST, UNKNOWN, Verdict, verdicts
 
-from .made import figures
+from .made import SCRATCHED, figures
 
 
 def judged(number: int, values, **options: float) -> Verdict:
@@ -30,7 +30,7 @@ def test_nothing_is_claimed_without_runs() -> None:
         ((5.0, 5.5, 6.0), (5.0, 6.0, 5.5), FAILS),
         ((9.3, 9.4, 9.5), (5.0, 6.0, 5.5), FAILS),  # near, but surely below
         ((9.5, 10.5, 10.0), (9.5, 10.5, 10.0), FAILS),  # DPPO is not below
-        ((10.0,), (5.0,), UNKNOWN),  # one seed tells nothing
+        ((10.0,), (5.0,), OPEN),  # one seed tells nothing
     ],
 )
 def test_c1(ncdpo: tuple[float, ...], dppo: tuple[float, ...], expected: str) -> None:
@@ -56,6 +56,24 @@ def test_c3(ours: tuple[float, ...], expected: str) -> None:
     assert judged(3, values).result == expected
 
 
+@pytest.mark.parametrize(("reached", "expected"), [(0, OPEN), (1, FAILS)])
+def test_c3_is_open_where_nobody_reaches_the_threshold(reached: int, expected: str) -> None:
+    ours = [{"to_threshold": 100.0, "reached": i < reached} for i in range(3)]
+    theirs = [{"to_threshold": 100.0, "reached": False}] * 3
+    found = judged(3, {("hopper", "ncdpo"): ours, ("hopper", "dppo_k20"): theirs})
+    assert found.result == expected
+    assert found.conditions[0].made_of == f"reached in {reached} of 3 runs by NCDPO, 0 of 3 by DPPO"
+
+
+def test_a_condition_says_what_it_is_made_of() -> None:
+    values = {("hopper", name): seeds("auc", x, x) for name, x in zip(SCRATCHED, (4.0, 3.0, 1, 1, 1.0), strict=True)}
+    conditions = judged(1, values).conditions
+    assert [condition.made_of for condition in conditions] == ["hopper 0.75", "", "hopper 0.25"]
+    finals = dict(zip(ROBUST, (100.0, 80.0, 98.0), strict=True))
+    found = judged(2, {("hopper", name): seeds("deterministic", x, x) for name, x in finals.items()})
+    assert found.conditions[0].made_of == "hopper 100 / 80 / 98"
+
+
 @pytest.mark.parametrize(("final", "update", "expected"), [(0.94, 2.0, HOLDS), (0.3, 2.0, FAILS), (0.94, 20.0, FAILS)])
 def test_c4(final: float, update: float, expected: str) -> None:
     ours = [{"deterministic": final, "update": update}] * 3
@@ -68,7 +86,7 @@ def test_c4(final: float, update: float, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("start", "finals", "expected"),
-    [(0.4, (0.9, 0.95), HOLDS), (0.4, (0.6, 0.7), FAILS), (0.1, (0.9, 0.95), FAILS), (0.4, (0.9,), UNKNOWN)],
+    [(0.4, (0.9, 0.95), HOLDS), (0.4, (0.6, 0.7), FAILS), (0.1, (0.9, 0.95), FAILS), (0.4, (0.9,), OPEN)],
 )
 def test_c5(start: float, finals: tuple[float, ...], expected: str) -> None:
     values = {("push", name): seeds("deterministic", *finals) for name in ("reinflow_k4", "ncdpo")}

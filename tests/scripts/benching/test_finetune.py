@@ -76,6 +76,22 @@ def test_every_method_is_tuned_alike(tmp_path: Path) -> None:
     assert planner(tmp_path, (3e-4,)).tuning() == {}
 
 
+def test_a_tuned_task_goes_by_its_files(tmp_path: Path) -> None:
+    push = replace(PUSH, tuned=True)
+    made = planner(tmp_path, tasks=(HOPPER, push))
+    method = replace(TUNED, learning=("algo.clip_range=0.5",))
+    plan = replace(made, protocol=replace(made.protocol, methods={"plain": PLAIN, "tuned": method}))
+    trials = plan.tuning()
+    assert set(trials) == {("hopper", "plain"), ("hopper", "tuned")}
+    rates = choose(plan, trials)
+    assert rates == {("push", "tuned"): None}  # no trial of hopper has run
+    by_files = words(plan.final(rates)["push", "tuned"][0])
+    assert "policy.flow.steps=1" in by_files
+    assert not any(word.startswith(("algo.clip_range", "algo.learning_rate")) for word in by_files)
+    tried = words(plan.final({("hopper", "tuned"): 1e-3})["hopper", "tuned"][0])
+    assert {"algo.clip_range=0.5", "algo.learning_rate=0.001"} <= set(tried)
+
+
 def test_a_recipe_with_a_rate_of_its_own_is_not_tuned(tmp_path: Path) -> None:
     fixed = Method("fixed", "dppo", base="flow", settings=("num_worlds=40",), learning_rate=2e-5)
     made = planner(tmp_path)
@@ -100,7 +116,7 @@ def finish(job: Job, heights: dict[str, float]) -> None:
         job.out.write_text(json.dumps({"metrics": metrics}))
     else:
         job.out.mkdir(parents=True)
-        record = {"step": 100, "collect_seconds": 1.0, "update_seconds": 2.0}
+        record = {"step": 100, "collect_seconds": 1.0, "decide_seconds": 0.5, "update_seconds": 2.0}
         record |= {"episode/return": height, "episode/success": height}
         (job.out / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     job.log.write_text(json.dumps({"return": 4.0, "success": 0.25}) + "\n")
@@ -128,7 +144,7 @@ def test_the_best_rate_wins_and_the_rest_follows(tmp_path: Path) -> None:
     (first, second) = found.runs["hopper", "tuned"]
     assert (first.seed, second.seed) == (0, 1)
     assert (first.auc, first.to_threshold, first.reached) == (3.0, 100.0, True)
-    assert (first.collect, first.update, first.deterministic) == (1.0, 2.0, 5.0)
+    assert (first.simulate, first.denoise, first.update, first.deterministic) == (0.5, 0.5, 2.0, 5.0)
     assert found.runs["push", "tuned"][0].stochastic == 0.5
     start = found.starts["push", "flow"]
     assert (start.demos, start.deterministic, start.passed) == (0.25, 0.5, True)

@@ -25,7 +25,9 @@ def test_numbers() -> None:
 def test_what_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     final = [{"deterministic": x, "auc": float("nan")} for x in (0.90, 0.94)]
-    found = figures({("push", "ncdpo"): final, ("hopper", "mlp_scratch"): [{"update": 30.0}]})
+    found = figures(
+        {("push", "ncdpo"): final, ("hopper", "mlp_scratch"): [{"simulate": 5.0, "denoise": 7.0, "update": 30.0}]}
+    )
     write(found, verdicts(found, 0.95, 100), tmp_path, 0.95, 100, {"budget": {"steps": 100}})
     push = json.loads((tmp_path / "push" / "results.json").read_text())
     assert push["budget"] == {"steps": 100}
@@ -37,7 +39,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert "| ncdpo | 2 | 2 | 0.0003 | 0.92 (0.9 to 0.94) |" in table
     assert "| b | 0.45 | 0.4 | 0.4 | yes |" in table
     hopper = (tmp_path / "hopper" / "table.md").read_text()
-    assert "## From scratch" in hopper and "| mlp_scratch | 1 | 1 | 0.0003 | 1 | 1 | 1 | 50 | 1 | 30 |" in hopper
+    assert "## From scratch" in hopper and "| mlp_scratch | 1 | 1 | 0.0003 | 1 | 1 | 1 | 50 | 5 | 7 | 30 |" in hopper
     assert (tmp_path / "hopper" / "curves.svg").read_text().count("mlp_scratch") == 1
     claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [claim["result"] for claim in claims[:4]] == ["not measured"] * 4
