@@ -64,7 +64,6 @@ def run(learner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "compile": args.compile,
         "normalize_value": args.normalize_value,
         "matmul_precision": args.matmul_precision,
-        "schedule": args.schedule,
     }
     command = [sys.executable, "-m", "benchmarks.peers.learner_worker", json.dumps(job)]
     waiting = "PASSIVE" if learner == "ours" else args.peers_wait.upper()
@@ -142,9 +141,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-epochs", type=int, default=5)
     parser.add_argument("--normalize-value", action="store_true", help="ours with algo.normalize_value")
     parser.add_argument("--compile", action="store_true", help="ours with algo.compile; compiling counts as training")
-    parser.add_argument(
-        "--schedule", choices=["adaptive", "linear"], default="adaptive", help="ours; linear: SB3's rate"
-    )
     parser.add_argument("--matmul-precision", choices=MATMUL_PRECISIONS, default="highest", help="ours; peers: highest")
     parser.add_argument(
         "--peers-wait", choices=["active", "passive"], default="passive", help="how the peers' OpenMP threads wait"

@@ -36,7 +36,6 @@ class Job:
     steps: environment steps to train for.  episodes: of the evaluation; 0: none.
     compile: ours with ``algo.compile``; compiling counts as training.  normalize_value: ours with standardised targets
     of the critic, for tasks with returns of hundreds; the rewards of all are as they are.  matmul_precision: ours.
-    schedule: ours: ``adaptive`` from ``learning_rate``, as rsl_rl's; or ``linear``, from ``sb3_learning_rate`` to 0.
     """
 
     learner: str
@@ -60,7 +59,6 @@ class Job:
     compile: bool = False
     normalize_value: bool = False
     matmul_precision: str = "highest"
-    schedule: str = "adaptive"
 
     @property
     def iterations(self) -> int:
@@ -83,8 +81,7 @@ def train_ours(job: Job, env: VecEnv) -> tuple[float, Act]:
         num_steps=job.num_steps,
         num_epochs=job.num_epochs,
         num_minibatches=job.num_minibatches,
-        schedule=job.schedule,
-        learning_rate=job.learning_rate if job.schedule == "adaptive" else job.sb3_learning_rate,
+        learning_rate=job.learning_rate,
         entropy_coef=job.entropy_coef,
         gamma=job.gamma,
         lam=job.lam,
