@@ -156,8 +156,8 @@ def execute(planner: Planner, run: Callable[[list[Job]], object]) -> Rates:
 
 
 def by_files(task: TaskPlan, method: Method) -> bool:
-    """Whether a method learns a task as configs/finetune says."""
-    return task.tuned and method.stage == FINETUNE
+    """Whether a method learns a task as configs/finetune says; one that says its own learning rate never does."""
+    return task.tuned and method.stage == FINETUNE and method.learning_rate is None
 
 
 def choose(planner: Planner, tuning: Mapping[tuple[str, str], list[list[Job]]]) -> Rates:
@@ -170,8 +170,9 @@ def choose(planner: Planner, tuning: Mapping[tuple[str, str], list[list[Job]]]) 
     chosen: dict[tuple[str, str], float | None] = {}
     for name, task in planner.protocol.tasks.items():
         for method in planner.protocol.methods_of(name):
-            rate = None if by_files(task, method) else method.learning_rate or only
-            if rate is not None or by_files(task, method):
+            if by_files(task, method):
+                chosen[name, method.name] = None
+            elif (rate := method.learning_rate or only) is not None:
                 chosen[name, method.name] = rate
     for key, trials in tuning.items():
         figure = f"episode/{planner.protocol.tasks[key[0]].figure}"

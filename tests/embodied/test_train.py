@@ -63,8 +63,8 @@ def test_ratios_begin_at_one_at_a_lower_precision(tmp_path: Path, kind: str) -> 
     still = PPOConfig(num_steps=12, learning_rate=1e-12, schedule="constant")
     env = Recall(256) if kind == "gru" else PointMass(256)
     sizes = {"hidden": [128, 128]} | ({"memory_size": 128} if kind == "gru" else {})
-    policy = policies.make({"kind": kind, **sizes}, env.spec)
     torch.manual_seed(0)
+    policy = policies.make({"kind": kind, **sizes}, env.spec)
     config = TrainConfig(algo=still, total_steps=2 * 256 * 12, matmul_precision="medium")
     result = train(env, policy, config, tmp_path)
     assert result.record["kl"] < 1e-9 and result.record["clip_fraction"] == 0

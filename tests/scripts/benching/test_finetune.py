@@ -88,6 +88,8 @@ def test_a_tuned_task_goes_by_its_files(tmp_path: Path) -> None:
     by_files = words(plan.final(rates)["push", "tuned"][0])
     assert "policy.flow.steps=1" in by_files
     assert not any(word.startswith(("algo.clip_range", "algo.learning_rate")) for word in by_files)
+    own = replace(plan, protocol=replace(plan.protocol, methods={"tuned": replace(method, learning_rate=2e-5)}))
+    assert choose(own, own.tuning())["push", "tuned"] == 2e-5
     tried = words(plan.final({("hopper", "tuned"): 1e-3})["hopper", "tuned"][0])
     assert {"algo.clip_range=0.5", "algo.learning_rate=0.001"} <= set(tried)
 
