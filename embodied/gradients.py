@@ -41,7 +41,7 @@ class Gradient:
             self._compiled = torch.compile(self._traced, fullgraph=True)
 
     def add(self, batch: Batch, weight: float | Tensor = 1.0) -> Tensor:
-        """Add ``weight`` times the gradient; the loss's parts (5,) times weight (see ``losses.Loss``).
+        """Add ``weight`` times the gradient; the loss's parts (6,) times weight (see ``losses.Loss``).
 
         Raises:
             CompileError: the policy cannot be compiled; the message says why.

@@ -22,9 +22,9 @@ from .types import Evaluation
 class Loss:
     """The parts of the loss, detached scalars, and its derivative.
 
-    entropy_coef, value_coef: ``total = policy - entropy_coef * entropy + value_coef * value``.
-    slope: the derivative of the total by the log_prob (B, F), entropy (B, F) and value (B,) of the evaluation; None
-        where it is zero throughout.
+    entropy_coef, value_coef: ``total = policy - entropy_coef * entropy + value_coef * value + auxiliary``.
+    slope: the derivative of the total by the log_prob (B, F), entropy (B, F), value (B,) and auxiliary (B,) of the
+        evaluation; None where it is zero throughout.
     """
 
     policy: Tensor
@@ -32,24 +32,27 @@ class Loss:
     entropy: Tensor
     kl: Tensor
     clip_fraction: Tensor
+    auxiliary: Tensor
     entropy_coef: float
     value_coef: float
-    slope: tuple[Tensor, Tensor | None, Tensor | None]
+    slope: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
     @property
     def total(self) -> Tensor:
         """The loss, a detached scalar."""
-        return self.policy - self.entropy_coef * self.entropy + self.value_coef * self.value
+        return self.policy - self.entropy_coef * self.entropy + self.value_coef * self.value + self.auxiliary
 
     @property
     def parts(self) -> Tensor:
-        """(5,): policy, value, entropy, kl, clip_fraction."""
-        return torch.stack([self.policy, self.value, self.entropy, self.kl, self.clip_fraction])
+        """(6,): policy, value, entropy, kl, clip_fraction, auxiliary."""
+        return torch.stack([self.policy, self.value, self.entropy, self.kl, self.clip_fraction, self.auxiliary])
 
     def ends(self, evaluation: Evaluation, weight: float | Tensor = 1.0) -> tuple[list[Tensor], list[Tensor]]:
         """Where a policy's graph ends, and ``weight`` times the derivative of the total by that."""
-        told = (evaluation.log_prob, evaluation.entropy, evaluation.value)
-        pairs = [(x, d) for x, d in zip(told, self.slope, strict=True) if d is not None and x.requires_grad]
+        told = (evaluation.log_prob, evaluation.entropy, evaluation.value, evaluation.auxiliary)
+        pairs = [
+            (x, d) for x, d in zip(told, self.slope, strict=True) if x is not None and d is not None and x.requires_grad
+        ]
         plain = isinstance(weight, float) and weight == 1.0
         return [x for x, _ in pairs], [d if plain else d * weight for _, d in pairs]
 
@@ -70,7 +73,7 @@ def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Te
     ``sum_f (r_f - 1) - log r_f`` (Schulman, "Approximating KL divergence", 2020): unbiased, never negative.
 
     Args:
-        evaluation: log_prob and entropy (B, F), value (B,) of the policy of now.
+        evaluation: log_prob and entropy (B, F), value and auxiliary (B,) of the policy of now.
         batch: log_prob (B, F); value, advantage, target (B,); mask, original (B,) bool or None.
         weight, clip: (F,), the policy's factor_weight and factor_clip.
     """
@@ -93,10 +96,15 @@ def ppo_loss(evaluation: Evaluation, batch: Batch, config: PPOConfig, weight: Te
             evaluation.value, batch.value, batch.target, config.value_clip, config.value_huber
         )
         value, by_value = _mean(errors, mask), _counted(by_value, mask) * (config.value_coef * each)
+    auxiliary, by_auxiliary = torch.zeros_like(policy), None
+    if evaluation.auxiliary is not None:
+        auxiliary = _mean(evaluation.auxiliary, mask)
+        by_auxiliary = _counted(torch.ones_like(evaluation.auxiliary), mask) * each
     kl = _mean((away - log_ratio).sum(-1), _both(mask, batch.original))
     moved = _mean((away.abs() > reach).to(ratio.dtype).mean(-1), mask)
     coefficients = config.entropy_coef, config.value_coef
-    return Loss(policy, value, entropy, kl, moved, *coefficients, (by_log_prob, by_entropy, by_value))
+    slope = by_log_prob, by_entropy, by_value, by_auxiliary
+    return Loss(policy, value, entropy, kl, moved, auxiliary, *coefficients, slope)
 
 
 def value_loss(

@@ -57,9 +57,9 @@ class PPO:
         """Learn from a rollout; ``progress`` in [0, 1] is how much of training is over.
 
         Returns:
-            Means over the minibatches: loss/policy, loss/value, loss/entropy, kl, clip_fraction,
-            grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward, reward/std.
-            With groups also groups/used, the share that teaches something, and updates_skipped: so many rollouts have
+            Means over the minibatches: loss/policy, loss/value, loss/entropy, loss/auxiliary where the policy has
+            one, kl, clip_fraction, grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward,
+            reward/std. With groups also groups/used, the share that teaches something, and updates_skipped: so many rollouts have
             had no such group. Of one that has none there are no means, and nothing is learnt.
 
         Raises:
@@ -81,7 +81,10 @@ class PPO:
                 sums = [a + b for a, b in zip(sums, statistics, strict=True)]
                 steps += 1
         self.updates += 1
-        figures |= {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
+        means = {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
+        if not means[AUXILIARY]:  # the policy has no such loss
+            del means[AUXILIARY]
+        figures |= means
         return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps), **self._skips()}
 
     def _skips(self) -> dict[str, float]:
@@ -215,12 +218,14 @@ class PPO:
 
 ACTOR = 0
 """The actor's place among the optimiser's groups; the critic's is the next."""
+AUXILIARY = "loss/auxiliary"
 _STATISTICS = (
     "loss/policy",
     "loss/value",
     "loss/entropy",
     "kl",
     "clip_fraction",
+    AUXILIARY,
     "grad_norm/actor",
     "grad_norm/critic",
 )

@@ -41,11 +41,15 @@ class Decision:
 
 @dataclass
 class Evaluation:
-    """A stored decision seen by the policy of now. log_prob: (B, F), entropy: (B, F), value: (B,)."""
+    """A stored decision seen by the policy of now. log_prob: (B, F), entropy: (B, F), value: (B,).
+
+    auxiliary: (B,) a loss of the policy's own, whose mean PPO adds to its loss as it stands; None: it has none.
+    """
 
     log_prob: Tensor
     entropy: Tensor
     value: Tensor
+    auxiliary: Tensor | None = None
 
 
 @dataclass

@@ -27,7 +27,7 @@ from .critics import CRITICS, SeparateCritic, SharedCritic
 from .heads import HEADS
 from .privileged import PrivilegedHead, hidden_elements
 from .tokenizer import WORDS
-from .trunk import IMAGE, MEASURED, Trunk, TrunkConfig
+from .trunk import IMAGE, MEASURED, Context, Trunk, TrunkConfig
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class CompactVLAConfig:
     temperature: of the distribution that tokens are drawn from, and judged by; imitation does not know it.
     label_smoothing: share of the imitation targets' mass that is spread over all tokens.
     privileged_weight: of imitation's auxiliary loss, ``privileged.py``, where the task has a group ``critic``; 0: none.
+    privileged_rl_weight: of the same loss in reinforcement learning, beside PPO's, for every observation of a rollout.
     critic: ``shared``, a query on the trunk, or ``separate``, a perceptron on the group ``critic``.
     critic_hidden, critic_activation: of the separate one.
     """
@@ -50,6 +51,7 @@ class CompactVLAConfig:
     temperature: float = 1.0
     label_smoothing: float = 0.0
     privileged_weight: float = 0.0
+    privileged_rl_weight: float = 0.0
     critic: str = "shared"
     critic_hidden: tuple[int, ...] = (256, 256)
     critic_activation: str = "elu"
@@ -63,7 +65,8 @@ class CompactVLAConfig:
         choice("policy.likelihood", self.likelihood, LIKELIHOODS)
         positive("policy.temperature", self.temperature)
         within("policy.label_smoothing", self.label_smoothing, 0.0, 1.0)
-        within("policy.privileged_weight", self.privileged_weight, 0.0, 1e6)
+        for name in ("privileged_weight", "privileged_rl_weight"):
+            within(f"policy.{name}", getattr(self, name), 0.0, 1e6)
         choice("policy.critic", self.critic, CRITICS)
         choice("policy.critic_activation", self.critic_activation, ACTIVATIONS)
 
@@ -77,7 +80,7 @@ def action_limits(action: ActionSpec) -> tuple[float, float]:
 class CompactVLAPolicy(nn.Module):
     """trunk, head: what imitation trains.  critic: asks the trunk, or sees privileged measurements.
 
-    privileged: what imitation trains beside them, and reinforcement learning leaves alone.
+    privileged: what imitation trains beside them, and reinforcement learning where ``privileged_rl_weight`` says so.
     """
 
     recurrent = False
@@ -97,7 +100,7 @@ class CompactVLAPolicy(nn.Module):
             else SeparateCritic(spec, config.critic_hidden, config.critic_activation)
         )
         self.privileged: PrivilegedHead | None = None
-        if config.privileged_weight and len(hidden_elements(spec)):
+        if (config.privileged_weight or config.privileged_rl_weight) and len(hidden_elements(spec)):
             self.privileged = PrivilegedHead(spec, config.trunk.width)
         ones = torch.ones(likelihood.factor_count(config.likelihood, self.chunk))
         self.register_buffer("factor_weight", ones, persistent=False)
@@ -132,7 +135,14 @@ class CompactVLAPolicy(nn.Module):
         logits = self.head.logits(self.trunk, context, token)
         entropy = likelihood.token_entropy(logits, self.config.temperature)
         entropy = likelihood.factors(entropy, self.config.likelihood)
-        return Evaluation(self._log_prob(logits, token), entropy, self.critic(obs, self.trunk, context))
+        value = self.critic(obs, self.trunk, context)
+        return Evaluation(self._log_prob(logits, token), entropy, value, self._auxiliary(obs, context))
+
+    def _auxiliary(self, obs: Obs, context: Context) -> Tensor | None:
+        weight = self.config.privileged_rl_weight
+        if not weight or self.privileged is None:
+            return None
+        return weight * self.privileged.loss(obs, self.trunk, context)
 
     # Imitation --------------------------------------------------------------------------------------------------
 
@@ -183,9 +193,11 @@ class CompactVLAPolicy(nn.Module):
     # What learns ------------------------------------------------------------------------------------------------
 
     def actor_parameters(self) -> Iterator[nn.Parameter]:
-        """What the policy gradient trains; the trunk, too, where the critic shares it."""
+        """What the policy gradient trains, the trunk, too, where the critic shares it; and who is asked beside it."""
         yield from self.trunk.parameters()
         yield from self.head.parameters()
+        if self.config.privileged_rl_weight and self.privileged is not None:
+            yield from self.privileged.parameters()
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         """What the value loss alone trains."""

@@ -20,9 +20,12 @@ def batch_of(advantage: list[float], **more: Tensor) -> Batch:
     return Batch(obs={}, action=torch.zeros(n, 1, 1), advantage=torch.tensor(advantage), **fields)  # type: ignore
 
 
-def evaluation_of(ratios: list[list[float]], entropy: float = 0.0, value: float = 0.0) -> Evaluation:
+def evaluation_of(
+    ratios: list[list[float]], entropy: float = 0.0, value: float = 0.0, auxiliary: list[float] | None = None
+) -> Evaluation:
     log_prob = torch.tensor(ratios).log()
-    return Evaluation(log_prob, torch.full_like(log_prob, entropy), torch.full((len(ratios),), value))
+    own = None if auxiliary is None else torch.tensor(auxiliary)
+    return Evaluation(log_prob, torch.full_like(log_prob, entropy), torch.full((len(ratios),), value), own)
 
 
 PLAIN = PPOConfig(clip_range=0.2, entropy_coef=0.0, value_coef=0.0)
@@ -54,9 +57,10 @@ def test_the_kl_estimate_is_the_sum_over_factors_and_mean_over_original_decision
 def test_masked_decisions_count_in_no_mean() -> None:
     ones = torch.ones(2)
     config = PPOConfig()
-    few = ppo_loss(evaluation_of([[1.1, 0.9]], 2.0, 0.5), batch_of([0.7]), config, ones, ones)
+    few = ppo_loss(evaluation_of([[1.1, 0.9]], 2.0, 0.5, [3.0]), batch_of([0.7]), config, ones, ones)
     many = batch_of([0.7, 1e9], mask=torch.tensor([True, False]))
-    masked = ppo_loss(evaluation_of([[1.1, 0.9], [3.0, 3.0]], 2.0, 0.5), many, config, ones, ones)
+    evaluation = evaluation_of([[1.1, 0.9], [3.0, 3.0]], 2.0, 0.5, [3.0, 1e9])
+    masked = ppo_loss(evaluation, many, config, ones, ones)
     torch.testing.assert_close(masked.parts, few.parts)
     torch.testing.assert_close(masked.total, few.total)
     for with_mask, without in zip(masked.slope, few.slope, strict=True):
@@ -70,6 +74,20 @@ def test_the_scale_of_the_loss_does_not_depend_on_the_number_of_factors() -> Non
     seven = batch_of([2.0], log_prob=torch.zeros(1, 7))
     many = ppo_loss(evaluation_of([[1.1] * 7]), seven, PLAIN, *[torch.ones(7)] * 2)
     torch.testing.assert_close(one.total, many.total)
+
+
+def test_a_loss_of_the_policys_own_is_added_as_it_stands() -> None:
+    ones, ratios = torch.ones(2), [[1.5, 0.5], [1.1, 1.0]]
+    plain = ppo_loss(evaluation_of(ratios), batch_of([1.0, -1.0]), PLAIN, ones, ones)
+    own = torch.tensor([2.0, 4.0], requires_grad=True)
+    evaluation = evaluation_of(ratios)
+    evaluation.auxiliary = own
+    loss = ppo_loss(evaluation, batch_of([1.0, -1.0]), PLAIN, ones, ones)
+    assert plain.auxiliary.item() == 0.0 and loss.auxiliary.item() == 3.0
+    torch.testing.assert_close(loss.total, plain.total + 3.0)
+    loss.backward(evaluation, 0.5)
+    assert own.grad is not None
+    assert own.grad.tolist() == [0.25, 0.25]
 
 
 def test_entropy_and_value_enter_with_their_coefficients() -> None:

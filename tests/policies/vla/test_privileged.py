@@ -1,11 +1,15 @@
-"""The auxiliary task of imitation: which elements it asks for, its loss by hand, and what it leaves alone."""
+"""The auxiliary task: which elements it asks for, its loss by hand, and what it leaves alone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 
-from embodied.types import ObsGroup, ObsTerm
+from embodied.ppo import PPO, PPOConfig
+from embodied.rollout import Carry, Rollout
+from embodied.types import ObsGroup, ObsTerm, StepResult
 from policies.vla.privileged import PrivilegedHead, hidden_elements
 
 from .models import CHUNK, observations, seeing, small
@@ -41,6 +45,41 @@ def test_it_teaches_the_trunk_and_reinforcement_learning_leaves_it_alone() -> No
     own = {id(p) for p in policy.privileged.parameters()}
     assert not own & {id(p) for p in [*policy.actor_parameters(), *policy.critic_parameters()]}
     small("parallel").load_pretrained(policy.state_dict())  # it is left behind
+
+
+def test_reinforcement_learning_teaches_it_where_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    policy, obs = small("parallel", privileged_rl_weight=3.0), observations(4)
+    action = policy.act(obs).action
+    told = policy.evaluate_actions(obs, action, {})
+    asked = policy.privileged.loss(obs, policy.trunk, policy.trunk.encode(obs))
+    torch.testing.assert_close(told.auxiliary, 3.0 * asked)
+    own = {id(p) for p in policy.privileged.parameters()}
+    assert own <= {id(p) for p in policy.actor_parameters()}
+    assert not own & {id(p) for p in policy.critic_parameters()}
+    assert small("parallel", privileged_weight=3.0).evaluate_actions(obs, action, {}).auxiliary is None
+
+
+def test_ppo_lowers_it_where_nothing_else_is_to_be_learnt() -> None:
+    torch.manual_seed(0)
+    policy = small("parallel", privileged_rl_weight=1.0, critic="separate")
+    config = PPOConfig(num_steps=2, num_epochs=20, schedule="constant", learning_rate=3e-3, entropy_coef=0.0)
+    ppo, rollout = PPO(policy, config), judged(policy, rows=8, steps=2)
+    first = ppo.update(rollout)["loss/auxiliary"]
+    assert ppo.update(rollout)["loss/auxiliary"] < 0.7 * first
+    plain = small("parallel", privileged_weight=1.0, critic="separate")
+    assert "loss/auxiliary" not in PPO(plain, config).update(judged(plain, rows=8, steps=2))
+
+
+def judged(policy: Any, rows: int, steps: int) -> Rollout:
+    """Random scenes, nothing in which is better than anything else."""
+    rollout, never = Rollout(steps, rows), torch.zeros(rows, dtype=torch.bool)
+    for step in range(steps):
+        obs = observations(rows)
+        with torch.no_grad():
+            rollout.store_decision(step, obs, policy.act(obs), Carry(obs, {}, never))
+        rollout.store_outcome(step, StepResult(obs, torch.zeros(rows), never, never, obs, {}))
+    return rollout
 
 
 def test_without_privileged_measurements_there_is_none() -> None:
