@@ -156,7 +156,7 @@ class CompactVLAPolicy(nn.Module):
         return loss + self.config.privileged_weight * self.privileged.loss(obs, self.trunk, context)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take trunk and head of another policy's ``state_dict()``, without its critic.
+        """Take trunk and head of another policy's ``state_dict()``, and its privileged head if it fits; no critic.
 
         Raises:
             ValueError: it has no token head, or one that was never trained, whose every token is equally likely: RL
@@ -168,7 +168,11 @@ class CompactVLAPolicy(nn.Module):
             raise ValueError(f"these weights have no token head (they have {parts}): pretrain policy.kind=compact_vla")
         if not out.any():
             raise ValueError("the token head of these weights was never trained: all tokens are equally likely")
-        load_parts(self, state, ("trunk", "head"))
+        load_parts(self, state, ("trunk", "head", *(["privileged"] if self._fits_privileged(state) else [])))
+
+    def _fits_privileged(self, state: Mapping[str, Tensor]) -> bool:
+        found = state.get("privileged.out.weight")
+        return self.privileged is not None and found is not None and found.shape == self.privileged.out.weight.shape
 
     # Export -----------------------------------------------------------------------------------------------------
 
@@ -193,12 +197,12 @@ class CompactVLAPolicy(nn.Module):
     # What learns ------------------------------------------------------------------------------------------------
 
     def actor_parameters(self) -> Iterator[nn.Parameter]:
-        """What the policy gradient trains, the trunk, too, where the critic shares it; and who is asked beside it."""
+        """What the policy gradient trains; the trunk, too, where the critic shares it."""
         yield from self.trunk.parameters()
         yield from self.head.parameters()
-        if self.config.privileged_rl_weight and self.privileged is not None:
-            yield from self.privileged.parameters()
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
-        """What the value loss alone trains."""
-        return self.critic.parameters()
+        """What no action depends on: what the value loss alone trains, and the auxiliary loss's own part."""
+        yield from self.critic.parameters()
+        if self.config.privileged_rl_weight and self.privileged is not None:
+            yield from self.privileged.parameters()

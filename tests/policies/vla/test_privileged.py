@@ -47,6 +47,17 @@ def test_it_teaches_the_trunk_and_reinforcement_learning_leaves_it_alone() -> No
     small("parallel").load_pretrained(policy.state_dict())  # it is left behind
 
 
+def test_a_clone_that_is_fine_tuned_keeps_what_it_had_learnt_to_answer() -> None:
+    clone = small("parallel", privileged_weight=1.0)
+    policy = small("parallel", privileged_rl_weight=1.0, critic="separate")
+    policy.load_pretrained(clone.state_dict())
+    torch.testing.assert_close(policy.privileged.state_dict(), clone.privileged.state_dict())
+    other = small("parallel", spec=seeing(critic=ObsGroup.of(ObsTerm("y", 9))), privileged_rl_weight=1.0)
+    before = other.privileged.out.weight.clone()
+    other.load_pretrained(clone.state_dict())  # another task tells other things
+    assert torch.equal(other.privileged.out.weight, before)
+
+
 def test_reinforcement_learning_teaches_it_where_that_is_asked_for() -> None:
     torch.manual_seed(0)
     policy, obs = small("parallel", privileged_rl_weight=3.0), observations(4)
@@ -55,8 +66,8 @@ def test_reinforcement_learning_teaches_it_where_that_is_asked_for() -> None:
     asked = policy.privileged.loss(obs, policy.trunk, policy.trunk.encode(obs))
     torch.testing.assert_close(told.auxiliary, 3.0 * asked)
     own = {id(p) for p in policy.privileged.parameters()}
-    assert own <= {id(p) for p in policy.actor_parameters()}
-    assert not own & {id(p) for p in policy.critic_parameters()}
+    assert own <= {id(p) for p in policy.critic_parameters()}  # no action depends on it
+    assert not own & {id(p) for p in policy.actor_parameters()}
     assert small("parallel", privileged_weight=3.0).evaluate_actions(obs, action, {}).auxiliary is None
 
 
