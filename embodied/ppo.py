@@ -59,8 +59,8 @@ class PPO:
         Returns:
             Means over the minibatches: loss/policy, loss/value, loss/entropy, loss/auxiliary where the policy has
             one, kl, clip_fraction, grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward,
-            reward/std. With groups also groups/used, the share that teaches something, and updates_skipped: so many rollouts have
-            had no such group. Of one that has none there are no means, and nothing is learnt.
+            reward/std. With groups also groups/used, the share that teaches something, and updates_skipped: so many
+            rollouts have had no such group. Of one that has none there are no means, and nothing is learnt.
 
         Raises:
             FloatingPointError: the rollout, the loss or the gradient is not finite; the parameters are as before the
