@@ -31,7 +31,11 @@ from .config import UserError, compose, plain, typed
 from .evaluate import check_fit
 
 SCRIPTED = "scripted"
-EXPERTS = {"manipulation": "envs.tasks.manipulation.experts", "tabletop": "envs.tasks.tabletop.experts"}
+EXPERTS = {
+    "manipulation": "envs.tasks.manipulation.experts",
+    "tabletop": "envs.tasks.tabletop.experts",
+    "maniskill": "envs.maniskill.experts",
+}
 """Kind of task -> the module with its scripted experts."""
 
 

@@ -101,6 +101,19 @@ class ManiSkillVecEnv:
             self._worlds.look(rows.nonzero().flatten().tolist())
         return {"image": self._shown("obs/image")}
 
+    def term(self, name: str) -> Tensor:
+        """(N, size): what a term of the group ``policy`` says now, of rows that just ended of their new episodes.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        start = 0
+        for term in self.spec.obs["policy"].terms:
+            if term.name == name:
+                return self._shown("obs/policy")[:, start : start + term.size]
+            start += term.size
+        raise KeyError(f"{self.spec.name} has no observation term {name!r}")
+
     def state_dict(self) -> dict[str, Any]:
         """What a continuation needs; see this module's header for what it cannot have."""
         return {
