@@ -21,6 +21,8 @@ FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one: <task>_<policy>, or else <policy>."""
 GIVEN = ("chunk", "history", "image_size")
 """Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
+WHICH = ("id", "obs", "control_mode", "camera")
+"""Keys of a task that stands for many which say which one it is; a run on the same task goes on with that one."""
 RULE = ("kind", "logprob_reduction")
 """Keys of a policy that say how it learns, not what it is; another rule goes by its own."""
 ALWAYS = "action_scaling"
@@ -41,7 +43,7 @@ def choices(pretrained: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
 
 
 def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[str]) -> None:
-    """Take over a pretrained run's settings of policy, chunks and images, in place.
+    """Take over a pretrained run's settings of policy, chunks and images, and which of many tasks it is, in place.
 
     What the command line names goes first, then what was tuned for fine-tuning. They go before those of the task's
     recipe, which may be meant for another policy. Another kind of policy takes those
@@ -58,7 +60,8 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
         known = (key in config.policy and key not in RULE) or key == ALWAYS
         if known and value is not None and not _named(f"policy.{key}", overrides):
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
-    for key in GIVEN:
+    same = config.task.get("name") == pretrained["task"].get("name")
+    for key in (*GIVEN, *(WHICH if same else ())):
         if key in pretrained["task"] and key in config.task and not _named(f"task.{key}", overrides):
             OmegaConf.update(config, f"task.{key}", pretrained["task"][key], force_add=True)
 

@@ -55,6 +55,17 @@ def test_a_policy_keeps_the_size_of_its_images_where_the_task_has_any() -> None:
     assert blind.task == {"chunk": 4}
 
 
+def test_it_goes_on_with_the_same_of_many_tasks() -> None:
+    trained = {"task": {"name": "maniskill", "id": "PickCube-v1", "obs": "state"}, "policy": {"kind": "mlp"}}
+    policy = {"kind": "mlp"}
+    config = OmegaConf.create({"task": {"name": "maniskill", "id": "PushCube-v1", "obs": "rgb"}, "policy": policy})
+    inherit(config, trained, ["init=RUN", "task.obs=rgb"])
+    assert config.task == {"name": "maniskill", "id": "PickCube-v1", "obs": "rgb"}
+    other = OmegaConf.create({"task": {"name": "gymnasium", "id": "Pendulum-v1"}, "policy": policy})
+    inherit(other, trained, ["init=RUN", "task=gymnasium"])
+    assert other.task.id == "Pendulum-v1"
+
+
 def test_another_rule_takes_over_what_it_shares(pretrained: Path) -> None:
     config = configure([f"init={pretrained}", "policy=gru", "~recipe"])
     assert config.policy.kind == "gru" and config.policy.hidden == [12] and config.policy.memory_size == 128
