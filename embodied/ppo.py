@@ -57,10 +57,10 @@ class PPO:
         """Learn from a rollout; ``progress`` in [0, 1] is how much of training is over.
 
         Returns:
-            Means over the minibatches: loss/policy, loss/value, loss/entropy, loss/auxiliary where the policy has
-            one, kl, clip_fraction, grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward,
-            reward/std. With groups also groups/used, the share that teaches something, and updates_skipped: so many
-            rollouts have had no such group. Of one that has none there are no means, and nothing is learnt.
+            Means over the minibatches: loss/policy, loss/value, loss/entropy, loss/auxiliary where it is not 0, kl,
+            clip_fraction, grad_norm/actor, grad_norm/critic; and learning_rate, explained_variance, reward, reward/std.
+            With groups also groups/used, the share that teaches something, and updates_skipped: so many rollouts have
+            had no such group. Of one that has none there are no means, and nothing is learnt.
 
         Raises:
             FloatingPointError: the rollout, the loss or the gradient is not finite; the parameters are as before the
@@ -82,7 +82,7 @@ class PPO:
                 steps += 1
         self.updates += 1
         means = {name: total / steps for name, total in zip(_STATISTICS, sums, strict=True)}
-        if not means[AUXILIARY]:  # the policy has no such loss
+        if not means[AUXILIARY]:  # most policies have no such loss
             del means[AUXILIARY]
         figures |= means
         return figures | {"learning_rate": self.learning_rate, "minibatches": float(steps), **self._skips()}

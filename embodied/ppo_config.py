@@ -25,7 +25,7 @@ class PPOConfig:
     clip_range: how far a ratio may move (times the policy's factor_clip).
     value_clip: how far a value may move from the stored one within an update, None: as far as it likes.
     value_huber: beyond this error the value's loss grows linearly; None: never.
-    max_grad_norm: of actor and critic apart.
+    max_grad_norm: of actor and critic apart; with the critic goes what of a policy no action depends on.
     critic_warmup: updates at the start in which the critic alone learns, for a pretrained actor; with advantage=gae.
     micro_batch: decisions whose gradients are computed at once, so that large networks fit; None: a minibatch. It
         changes nothing but memory and speed.

@@ -79,7 +79,9 @@ def _match(before: ObsGroup, after: ObsGroup) -> tuple[Tensor, list[str]]:
 def weights(state: Mapping[str, Tensor], policy: nn.Module, moved: Columns) -> dict[str, Tensor]:
     """A policy's tensors for the new task.
 
-    ``policy.input_weights`` says which tensors (..., D) of the actor read which group; none reads ``critic``.
+    ``policy.input_weights`` says which tensors (..., D) of the actor read which group; none reads ``critic``. What
+    stands for the terms of ``critic``, by the beginnings of names in ``policy.of_critic_terms``, is left out where
+    these differ.
 
     Raises:
         ValueError: groups differ, and the policy does not say what reads them.
@@ -91,7 +93,9 @@ def weights(state: Mapping[str, Tensor], policy: nn.Module, moved: Columns) -> d
             f"{type(policy).__name__} cannot start on a task with other observation terms "
             f"(those of {', '.join(differ)} differ)"
         )
-    return {name: _moved(x, moved[reading[name]]) if reading.get(name) in moved else x for name, x in state.items()}
+    stale: tuple[str, ...] = getattr(policy, "of_critic_terms", ()) if CRITIC_GROUP in moved else ()
+    kept = {name: x for name, x in state.items() if not name.startswith(stale)}
+    return {name: _moved(x, moved[reading[name]]) if reading.get(name) in moved else x for name, x in kept.items()}
 
 
 def _moved(x: Tensor, index: Tensor) -> Tensor:

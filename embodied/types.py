@@ -43,7 +43,8 @@ class Decision:
 class Evaluation:
     """A stored decision seen by the policy of now. log_prob: (B, F), entropy: (B, F), value: (B,).
 
-    auxiliary: (B,) a loss of the policy's own, whose mean PPO adds to its loss as it stands; None: it has none.
+    auxiliary: (B,) a loss of the policy's own, whose mean over the decisions that count PPO adds to its loss as it
+        stands (DPO does not); None: it has none.
     """
 
     log_prob: Tensor

@@ -121,7 +121,7 @@ def make_expert(env: VecEnv, config: DemosConfig, task: Mapping[str, Any], devic
         return PolicyExpert(agent.policy, env.num_rows, agent.see, config.noise, config.seed)
     if task.get("kind") not in EXPERTS:
         raise UserError(
-            f"expert=scripted: {env.spec.name} has none, tasks of the kinds {', '.join(EXPERTS)} do; "
+            f"expert=scripted: {env.spec.name} has none, those of an arm do and ManiSkill's PickCube-v1; "
             "give a checkpoint: expert=RUN"
         )
     with user_errors():

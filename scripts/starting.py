@@ -21,7 +21,7 @@ FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one: <task>_<policy>, or else <policy>."""
 GIVEN = ("chunk", "history", "image_size")
 """Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
-WHICH = ("id", "obs", "control_mode", "camera")
+WHICH = ("id", "obs", "control_mode", "camera", "kwargs")
 """Keys of a task that stands for many which say which one it is; a run on the same task goes on with that one."""
 RULE = ("kind", "logprob_reduction")
 """Keys of a policy that say how it learns, not what it is; another rule goes by its own."""
@@ -62,8 +62,17 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
     same = config.task.get("name") == pretrained["task"].get("name")
     for key in (*GIVEN, *(WHICH if same else ())):
-        if key in pretrained["task"] and key in config.task and not _named(f"task.{key}", overrides):
-            OmegaConf.update(config, f"task.{key}", pretrained["task"][key], force_add=True)
+        if key in pretrained["task"] and key in config.task:
+            _take(config, f"task.{key}", pretrained["task"][key], overrides)
+
+
+def _take(config: DictConfig, key: str, value: Any, given: Iterable[str]) -> None:
+    """Take over a value, of a mapping each that it holds, unless it was given."""
+    if isinstance(value, Mapping) and key not in given:
+        for name, part in value.items():
+            _take(config, f"{key}.{name}", part, given)
+    elif not _named(key, given):
+        OmegaConf.update(config, key, value, force_add=True)
 
 
 def _tuned(argv: Sequence[str]) -> dict[str, Any]:

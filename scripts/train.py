@@ -51,7 +51,7 @@ class RunConfig(TrainConfig):
     num_threads: CPU threads of the simulation; 0: as many as there are.
     run_dir: where the run is kept; default: runs/<task>/<date-time>-seed<seed>.
     init: a pretrained run or checkpoint to start from: its weights, the constants of its normaliser, and its settings
-        of the policy and of chunks, where none are given here.
+        of the policy, of chunks and images, and of which of many tasks it is, where none are given here.
     resume: a run folder to continue; of the other settings only a few may change then.
     """
 

@@ -102,7 +102,8 @@ class ManiSkillVecEnv:
         return {"image": self._shown("obs/image")}
 
     def term(self, name: str) -> Tensor:
-        """(N, size): what a term of the group ``policy`` says now, of rows that just ended of their new episodes.
+        """(N, size): what a term of the group ``policy`` says now; with ``autoreset``, where a row ended, of the new
+        episode.
 
         Raises:
             KeyError: there is none of this name.

@@ -1,6 +1,6 @@
 """Scripted experts of ManiSkill's own tasks: they read its state, and move the arm's joints by our inverse kinematics.
 
-Legend: N worlds; n of them; J = 7 joints of the arm. World frame, m and rad.
+Legend: N worlds; J = 7 joints of the arm. World frame, m and rad.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ class PickCubeExpert:
             raise ValueError(f"noise={noise!r}: must not be negative")
         choice("task.obs", env.config.obs, ("state",))
         choice("task.control_mode", env.config.control_mode, (CONTROL,))
+        arm = PANDA.spec
+        if env.spec.action.names[: self.joints] != arm.joint_names:
+            raise ValueError(f"expert=scripted: it moves a Panda; task.kwargs.robot_uids chose {env.spec.action.names}")
         self.env, self.noise = env, noise
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        arm = PANDA.spec
         model = mujoco.MjModel.from_xml_path(str(PANDA.xml))
         self._chain = SerialArm(model, arm.joint_names, PANDA.hand_site, env.device)
         limits = (arm.joint_low, arm.joint_high, env.spec.action.scale[: self.joints])
@@ -90,6 +92,14 @@ EXPERTS: dict[str, type[PickCubeExpert]] = {"PickCube-v1": PickCubeExpert}
 
 
 def make_expert(env: ManiSkillVecEnv, noise: float = 0.0, seed: int = 0) -> PickCubeExpert:
-    """The expert of this environment's task."""
-    choice("expert=scripted: task.id", env.config.id, EXPERTS)
+    """The expert of this environment's task.
+
+    Raises:
+        ValueError: it has none, or this one needs other settings of the task.
+    """
+    if env.config.id not in EXPERTS:
+        raise ValueError(
+            f"expert=scripted: task.id={env.config.id!r} has none, {', '.join(EXPERTS)} has; "
+            "give a checkpoint: expert=RUN"
+        )
     return EXPERTS[env.config.id](env, noise=noise, seed=seed)

@@ -3,8 +3,8 @@
 Where things are is in every frame, but in few does the action depend on it: once the hand is there, its own position
 says enough. Cloned actions alone teach an untrained eye slowly; positions beside them teach it in every frame: the
 auxiliary outputs of James, Davison and Johns 2017, "Transferring End-to-End Visuomotor Control from Simulation to Real
-World for a Multi-Stage Task", arXiv 1707.02267. In reinforcement learning every image of a rollout teaches it as well,
-if that is asked for (auxiliary losses beside the policy gradient: Jaderberg et al. 2016, "Reinforcement Learning with
+World for a Multi-Stage Task", arXiv 1707.02267. In PPO every decision that counts teaches it as well, if that is
+asked for (auxiliary losses beside the policy gradient: Jaderberg et al. 2016, "Reinforcement Learning with
 Unsupervised Auxiliary Tasks", arXiv 1611.05397). A policy that acts asks nobody.
 
 Legend: B rows; E width; P privileged elements.

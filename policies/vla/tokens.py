@@ -39,7 +39,7 @@ class CompactVLAConfig:
     temperature: of the distribution that tokens are drawn from, and judged by; imitation does not know it.
     label_smoothing: share of the imitation targets' mass that is spread over all tokens.
     privileged_weight: of imitation's auxiliary loss, ``privileged.py``, where the task has a group ``critic``; 0: none.
-    privileged_rl_weight: of the same loss in reinforcement learning, beside PPO's, for every observation of a rollout.
+    privileged_rl_weight: of the same loss beside PPO's, for every decision that PPO learns from; DPO does not use it.
     critic: ``shared``, a query on the trunk, or ``separate``, a perceptron on the group ``critic``.
     critic_hidden, critic_activation: of the separate one.
     """
@@ -84,6 +84,7 @@ class CompactVLAPolicy(nn.Module):
     """
 
     recurrent = False
+    of_critic_terms = ("privileged.",)
     factor_weight: Tensor
     factor_clip: Tensor
 
@@ -151,7 +152,7 @@ class CompactVLAPolicy(nn.Module):
         token, context = self.bins.token(action), self.trunk.encode(obs)
         logits = self.head.logits(self.trunk, context, token)
         loss = likelihood.cross_entropy(logits, token, self.config.label_smoothing)
-        if self.privileged is None:
+        if self.privileged is None or not self.config.privileged_weight:
             return loss
         return loss + self.config.privileged_weight * self.privileged.loss(obs, self.trunk, context)
 

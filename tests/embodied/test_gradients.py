@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from embodied.gradients import CompileError, Gradient, missing_compiler
 from embodied.ppo import PPO, PPOConfig
-from embodied.rollout import Batch
+from embodied.rollout import Batch, pieces
+from embodied.types import Evaluation
 from policies.mlp import MLPConfig, MLPPolicy
 from tests.helpers.environments import PointMass
 
@@ -53,6 +55,31 @@ def test_compiled_and_plain_agree_whatever_the_size_the_mask_and_the_weight() ->
     for one, other in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert found[False][-1].norm() > 1
+
+
+class Curious(MLPPolicy):
+    """Has a loss of its own: to value nothing."""
+
+    def evaluate_actions(self, obs: Any, action: Tensor, trace: Any) -> Evaluation:
+        told = super().evaluate_actions(obs, action, trace)
+        return dataclasses.replace(told, auxiliary=3 * told.value.square())
+
+
+@here
+def test_pieces_and_a_compiler_change_nothing_of_a_policys_own_loss() -> None:
+    torch.manual_seed(0)
+    policy = Curious(PointMass(2).spec, SMALL)
+    batch, found = batch_of(policy, 12), []
+    for compiled, size in ((False, None), (False, 7), (True, None), (True, 7)):
+        gradient = gradient_of(policy, compiled)
+        parts = torch.stack([gradient.add(piece, portion) for piece, portion in pieces(batch, size)]).sum(0)
+        gradients = [p.grad.flatten() for p in policy.parameters() if p.grad is not None]
+        found.append(torch.cat([parts, *gradients]))
+    told = policy.evaluate_actions(batch.obs, batch.action, {})
+    assert told.auxiliary is not None
+    assert found[0][5].item() == pytest.approx(told.auxiliary.mean().item(), rel=1e-5)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6)
 
 
 @here

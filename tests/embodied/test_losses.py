@@ -117,7 +117,7 @@ def test_a_large_error_of_the_value_counts_linearly() -> None:
 
 def total_of(told: list[Tensor], batch: Batch, config: PPOConfig, weight: Tensor, clip: Tensor) -> Tensor:
     """The loss of decisions that all count, by PyTorch's own functions."""
-    log_prob, entropy, value = told
+    log_prob, entropy, value, own = told
     ratio = torch.exp(log_prob - batch.log_prob)
     advantage = batch.advantage[..., None]
     reach = config.clip_range * clip
@@ -131,7 +131,7 @@ def total_of(told: list[Tensor], batch: Batch, config: PPOConfig, weight: Tensor
     else:
         huber = torch.nn.HuberLoss(reduction="none", delta=config.value_huber)
         errors = 2 * torch.max(huber(value, batch.target), huber(near, batch.target))
-    loss = -gain.sum(-1).mean()
+    loss = -gain.sum(-1).mean() + own.mean()
     return loss + config.value_coef * errors.mean() if config.advantage == "gae" else loss
 
 
@@ -152,7 +152,7 @@ def test_the_derivative_is_autograds(settings: dict, shape: tuple[int, ...], mas
     draw = lambda *more: torch.randn(*shape, *more, dtype=torch.float64)  # noqa: E731
     config = PPOConfig(**settings)
     weight, clip = torch.tensor([3.0, 1.0, 0.5]).double(), torch.tensor([1.0, 0.5, 2.0]).double()
-    told = [0.3 * draw(3), draw(3), draw()]
+    told = [0.3 * draw(3), draw(3), draw(), draw()]
     batch = Batch({}, draw(1, 1), torch.zeros(*shape, 3).double(), told[2] + 0.3 * draw(), draw(), draw())
     counted = torch.rand(shape) > 0.4 if masked else torch.ones(shape, dtype=torch.bool)
     chosen = Batch(

@@ -24,7 +24,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 TRUNK: dict[str, Any] = {"width": 16, "blocks": 2, "heads": 2}
 TOKENS: dict[str, Any] = {"kind": "compact_vla", "trunk": TRUNK, "bins": 9, "critic": "separate", "critic_hidden": [16]}
 POLICIES |= {
-    "compact-vla": TOKENS,
+    "compact-vla": TOKENS | {"privileged_rl_weight": 1.0},
     "compact-vla-autoregressive": TOKENS | {"decoding": "autoregressive", "likelihood": "token", "temperature": 1.5},
 }
 SMALL: dict[str, Any] = {
@@ -152,6 +152,7 @@ def test_the_first_ratio_is_one_for_every_decision(config: dict[str, Any]) -> No
         assert (ratio - 1).abs().max() < 2e-5
         assert evaluation.entropy.shape == evaluation.log_prob.shape == batch.log_prob.shape
         torch.testing.assert_close(evaluation.value, batch.value, atol=1e-5, rtol=1e-5)
+        assert evaluation.auxiliary is None or evaluation.auxiliary.shape == evaluation.value.shape
         seen += batch.advantage.numel()
     assert seen == 13 * 8
 

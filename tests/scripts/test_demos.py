@@ -116,7 +116,7 @@ def test_mistakes(tmp_path: Path) -> None:
         ([f"out={tmp_path / 'x'}", "expert=walker2d"], "trained on walker2d does not fit hopper"),
         (
             [f"out={tmp_path / 'x'}", "expert=scripted"],
-            "hopper has none, tasks of the kinds manipulation, tabletop, maniskill do",
+            "hopper has none, those of an arm do and ManiSkill's PickCube-v1; give a checkpoint",
         ),
         ([f"out={tmp_path / 'x'}", "expert=hopper", "noise=-1"], "noise=-1.0: must not be negative"),
         ([f"out={tmp_path / 'x'}", "expert=hopper", "format=zarr"], "format='zarr'"),

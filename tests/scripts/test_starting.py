@@ -56,11 +56,15 @@ def test_a_policy_keeps_the_size_of_its_images_where_the_task_has_any() -> None:
 
 
 def test_it_goes_on_with_the_same_of_many_tasks() -> None:
-    trained = {"task": {"name": "maniskill", "id": "PickCube-v1", "obs": "state"}, "policy": {"kind": "mlp"}}
-    policy = {"kind": "mlp"}
-    config = OmegaConf.create({"task": {"name": "maniskill", "id": "PushCube-v1", "obs": "rgb"}, "policy": policy})
-    inherit(config, trained, ["init=RUN", "task.obs=rgb"])
-    assert config.task == {"name": "maniskill", "id": "PickCube-v1", "obs": "rgb"}
+    which = {"id": "PickCube-v1", "obs": "state", "control_mode": "pd_joint_pos", "camera": "hand"}
+    task = {"name": "maniskill", **which, "kwargs": {"robot_uids": "panda", "hard": True}}
+    trained, policy = {"task": task, "policy": {"kind": "mlp"}}, {"kind": "mlp"}
+    mine = {"name": "maniskill", "id": "PushCube-v1", "obs": "rgb", "control_mode": "x", "camera": None}
+    config = OmegaConf.create({"task": {**mine, "kwargs": {"hard": False}}, "policy": policy})
+    inherit(config, trained, ["init=RUN", "task.obs=rgb", "task.kwargs.hard=false"])
+    kept = {"obs": "rgb", "kwargs": {"robot_uids": "panda", "hard": False}}
+    assert config.task == {"name": "maniskill", **which, **kept}
+    assert "finetune=maniskill_mlp" in choices(trained, [])
     other = OmegaConf.create({"task": {"name": "gymnasium", "id": "Pendulum-v1"}, "policy": policy})
     inherit(other, trained, ["init=RUN", "task=gymnasium"])
     assert other.task.id == "Pendulum-v1"

@@ -32,11 +32,12 @@ def test_it_picks_up_the_cube_and_holds_it_at_the_goal(maniskill: dict[str, Any]
 
 
 def test_noise_shakes_the_arm_and_not_the_fingers(maniskill: dict[str, Any]) -> None:
-    env = built(maniskill, worlds=2)
+    env = built(maniskill, worlds=24)
     env.reset(seed=0)
     calm, shaken, again = (make_expert(env, noise=x, seed=1).act() for x in (0.0, 0.1, 0.1))
     assert torch.equal(shaken, again)
-    assert 0.01 < (shaken - calm)[..., :7].std() < 0.3
+    inside = calm[..., :7].abs() < 0.6
+    assert 0.07 < (shaken - calm)[..., :7][inside].std() < 0.13
     assert torch.equal(shaken[..., 7], calm[..., 7]) and (calm[..., 7] == 1).all()  # open, far from the cube
     with pytest.raises(ValueError, match="noise=-1: must not be negative"):
         PickCubeExpert(env, noise=-1)
@@ -46,7 +47,8 @@ def test_noise_shakes_the_arm_and_not_the_fingers(maniskill: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"id": "PushCube-v1"}, "task.id='PushCube-v1'.*PickCube-v1"),
+        ({"id": "PushCube-v1"}, "task.id='PushCube-v1' has none, PickCube-v1 has; give a checkpoint: expert=RUN"),
+        ({"kwargs": {"robot_uids": "xarm6_robotiq"}}, "it moves a Panda; task.kwargs.robot_uids chose .'joint1'"),
         ({"control_mode": "pd_joint_pos"}, "task.control_mode='pd_joint_pos'.*pd_joint_delta_pos"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 
 from embodied.ppo import PPO, PPOConfig
 from embodied.rollout import Carry, Rollout
+from embodied.transfer import columns, weights
 from embodied.types import ObsGroup, ObsTerm, StepResult
 from policies.vla.privileged import PrivilegedHead, hidden_elements
 
@@ -52,6 +53,12 @@ def test_a_clone_that_is_fine_tuned_keeps_what_it_had_learnt_to_answer() -> None
     policy = small("parallel", privileged_rl_weight=1.0, critic="separate")
     policy.load_pretrained(clone.state_dict())
     torch.testing.assert_close(policy.privileged.state_dict(), clone.privileged.state_dict())
+    renamed = ObsGroup.of(ObsTerm("z", 7))
+    moved = weights(
+        clone.state_dict(), clone, columns(seeing(), seeing(critic=ObsGroup.of(ObsTerm("y", 7), *renamed.terms)))
+    )
+    assert not any(name.startswith("privileged.") for name in moved)
+    assert weights(clone.state_dict(), clone, {}).keys() == clone.state_dict().keys()
     other = small("parallel", spec=seeing(critic=ObsGroup.of(ObsTerm("y", 9))), privileged_rl_weight=1.0)
     before = other.privileged.out.weight.clone()
     other.load_pretrained(clone.state_dict())  # another task tells other things
@@ -65,6 +72,8 @@ def test_reinforcement_learning_teaches_it_where_that_is_asked_for() -> None:
     told = policy.evaluate_actions(obs, action, {})
     asked = policy.privileged.loss(obs, policy.trunk, policy.trunk.encode(obs))
     torch.testing.assert_close(told.auxiliary, 3.0 * asked)
+    told.auxiliary.mean().backward()
+    assert policy.trunk.vision.project.weight.grad.abs().max() > 0  # the eye learns, not only who answers
     own = {id(p) for p in policy.privileged.parameters()}
     assert own <= {id(p) for p in policy.critic_parameters()}  # no action depends on it
     assert not own & {id(p) for p in policy.actor_parameters()}
@@ -99,5 +108,7 @@ def test_without_privileged_measurements_there_is_none() -> None:
     assert small("parallel", spec=blind, privileged_weight=1.0).privileged is None
     policy, obs = small("parallel", privileged_weight=1.0), observations(2)
     del obs["critic"]
+    later = small("parallel", privileged_rl_weight=1.0)
+    assert later.imitation_loss(obs, torch.zeros(2, *CHUNK)).shape == (2,)  # cloning asks for nothing
     with pytest.raises(ValueError, match="no observation group 'critic' to learn from; set it to 0"):
         policy.imitation_loss(obs, torch.zeros(2, *CHUNK))
