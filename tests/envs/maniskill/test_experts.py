@@ -48,7 +48,7 @@ def test_noise_shakes_the_arm_and_not_the_fingers(maniskill: dict[str, Any]) -> 
     ("more", "message"),
     [
         ({"id": "PushCube-v1"}, "task.id='PushCube-v1' has none, PickCube-v1 has; give a checkpoint: expert=RUN"),
-        ({"kwargs": {"robot_uids": "xarm6_robotiq"}}, "it moves a Panda; task.kwargs.robot_uids chose .'joint1'"),
+        ({"kwargs": {"robot_uids": "fetch"}}, "it moves a Panda; task.kwargs.robot_uids chose .'shoulder_pan"),
         ({"control_mode": "pd_joint_pos"}, "task.control_mode='pd_joint_pos'.*pd_joint_delta_pos"),
     ],
 )
