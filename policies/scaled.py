@@ -93,6 +93,11 @@ class ScaledPolicy(nn.Module):
         """The policy's own; empty where it does not tell them."""
         return {f"policy.{name}": group for name, group in getattr(self.policy, "input_weights", {}).items()}
 
+    @property
+    def of_critic_terms(self) -> tuple[str, ...]:
+        """The policy's own."""
+        return tuple(f"policy.{name}" for name in getattr(self.policy, "of_critic_terms", ()))
+
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take a scaled policy's weights and constants.
 

@@ -111,7 +111,7 @@ class ManiSkillVecEnv:
         start = 0
         for term in self.spec.obs["policy"].terms:
             if term.name == name:
-                return self._shown("obs/policy")[:, start : start + term.size]
+                return self._field("obs/policy")[:, start : start + term.size].to(self.device, copy=True)
             start += term.size
         raise KeyError(f"{self.spec.name} has no observation term {name!r}")
 

@@ -6,7 +6,6 @@ Legend: N worlds; J = 7 joints of the arm. World frame, m and rad.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import mujoco
 import torch
@@ -17,12 +16,14 @@ from embodied.configuration import choice
 from ..mdp import ik, rotations
 from ..mdp.kinematics import SerialArm
 from ..robots.panda import PANDA
+from ..tasks.manipulation.env import DOWN
+from ..tasks.manipulation.experts.expert import level_error, pick, raised
+from ..tasks.manipulation.experts.grasp import HOVER
 from .env import ManiSkillVecEnv
 
 CONTROL = "pd_joint_delta_pos"
-HOVER = 0.08  # m between finger tips and the point of grasp, while travelling
 REACH = 0.08  # m of the way that a step goes for at most
-DOWN = (1.0, -1.0, -1.0)  # diagonal of a hand's rotation that points down
+JOINTS = 7
 
 
 class PickCubeExpert:
@@ -33,22 +34,19 @@ class PickCubeExpert:
     noise: standard deviation of Gaussian noise on every joint's move, in policy units.
     """
 
-    object_term: ClassVar[str] = "extra_obj_pose"
-    joints: ClassVar[int] = 7
-
     def __init__(self, env: ManiSkillVecEnv, noise: float = 0.0, seed: int = 0) -> None:
         if noise < 0:
             raise ValueError(f"noise={noise!r}: must not be negative")
         choice("task.obs", env.config.obs, ("state",))
         choice("task.control_mode", env.config.control_mode, (CONTROL,))
         arm = PANDA.spec
-        if env.spec.action.names[: self.joints] != arm.joint_names:
+        if env.spec.action.names[:JOINTS] != arm.joint_names:
             raise ValueError(f"expert=scripted: it moves a Panda; task.kwargs.robot_uids chose {env.spec.action.names}")
         self.env, self.noise = env, noise
         self.generator = torch.Generator(env.device).manual_seed(seed)
         model = mujoco.MjModel.from_xml_path(str(PANDA.xml))
         self._chain = SerialArm(model, arm.joint_names, PANDA.hand_site, env.device)
-        limits = (arm.joint_low, arm.joint_high, env.spec.action.scale[: self.joints])
+        limits = (arm.joint_low, arm.joint_high, env.spec.action.scale[:JOINTS])
         self._low, self._high, self._step = (torch.tensor(x, device=env.device) for x in limits)
 
     def reset(self, rows: Tensor | None = None) -> None:
@@ -56,7 +54,7 @@ class PickCubeExpert:
 
     def act(self) -> Tensor:
         """Actions (N, 1, J + 1) in policy units."""
-        q = self.env.term("agent_qpos")[:, : self.joints]
+        q = self.env.term("agent_qpos")[:, :JOINTS]
         _, rotation, jacobian = self._chain.jacobian(q)
         position, yaw, closed = self.plan(rotations.yaw_of(rotation))
         target = rotations.about_z(yaw) @ torch.diag(q.new_tensor(DOWN))
@@ -70,18 +68,18 @@ class PickCubeExpert:
 
     def plan(self, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where hands of yaws (N,) should be: positions (N, 3), yaws (N,), and whether fingers are closed (N,)."""
-        cube, hand = self.env.term(self.object_term), self._hand()
+        cube, hand = self.env.term("extra_obj_pose"), self._hand()
         turn = rotations.yaw_of(rotations.from_quat(cube[:, 3:]))
         spot, held = cube[:, :3], self.env.term("extra_is_grasped")[:, 0] > 0
         yaw = now + rotations.wrap(turn - now, math.pi / 2)  # the nearer pair of sides
         low = hand[:, 2] < spot[:, 2] + 0.6 * HOVER
-        aside = (hand[:, :2] - spot[:, :2]).norm(dim=-1)
         # What has begun is given up less easily than begun.
-        over = (aside < torch.where(low, 0.015, 0.01)) & ((yaw - now).abs() < torch.where(low, 0.2, 0.1))
+        turned = (yaw - now).abs() < torch.where(low, 0.2, 0.1)
+        over = (level_error(hand, spot) < torch.where(low, 0.015, 0.01)) & turned
         there = over & ((hand[:, 2] - spot[:, 2]).abs() < 0.01)
-        hover = torch.cat([torch.where(low[:, None], hand, spot)[:, :2], spot[:, 2:] + HOVER], -1)
-        position = torch.where(over[:, None], spot, hover)
-        position = torch.where(held[:, None], hand + self.env.term("extra_goal_pos") - spot, position)
+        hover = raised(pick(low, hand, spot), spot[:, 2] + HOVER)
+        carry = hand + self.env.term("extra_goal_pos") - spot
+        position = pick(held, carry, pick(over, spot, hover))
         return position, torch.where(held, now, yaw), there | held
 
     def _hand(self) -> Tensor:
