@@ -114,11 +114,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Planner:
-    """Makes jobs. work: the folder that holds all of them."""
+    """Makes jobs.
+
+    num_threads: CPU threads of a job.  work: the folder that holds all of them.  processes: jobs at once; the warm-up,
+    which all wait for, has the threads of all.
+    """
 
     plan: Plan
     num_threads: int
     work: Path
+    processes: int = 1
 
     def demos(self, name: str) -> list[Job]:
         """Of the scripted expert, for the warm-up or for SFT: whole demonstrations and, if asked for, approaches."""
@@ -138,7 +143,8 @@ class Planner:
         data = f"dataset=[{','.join(str(job.out) for job in demos)}]"
         cloning = self.plan.warmup
         arguments = [f"task.chunk={self.plan.chunk}", data, f"padding={cloning.padding}", f"steps={cloning.steps}"]
-        return self._suite(WARM_UP, "pretrain", [*arguments, *self.plan.policy, "run_dir={out}"], demos)
+        arguments += [*self.plan.policy, "run_dir={out}"]
+        return self._suite(WARM_UP, "pretrain", arguments, demos, self.num_threads * self.processes)
 
     def training(self, name: str, seed: int) -> Job:
         """A run of a method."""
@@ -157,13 +163,18 @@ class Planner:
 
     def all(self, seeds: int) -> list[Job]:
         """Every job that trains, with what it needs."""
-        first = [*self.demos(WARM_UP), self.warmup()]
+        first = self.demos(WARM_UP)
         if any(method.kind == SFT for method in self.plan.methods.values()):
-            first += self.demos(SFT)
-        return first + [self.training(name, seed) for name in self.plan.methods for seed in range(seeds)]
+            first += self.demos(SFT)  # before the warm-up, which is to have the machine alone
+        return [*first, self.warmup()] + [
+            self.training(name, seed) for name in self.plan.methods for seed in range(seeds)
+        ]
 
-    def _suite(self, name: str, command: str, arguments: Sequence[str], needs: Sequence[Job] = ()) -> Job:
-        common = [command, "task=put_on_plate", *self.plan.task, f"num_threads={self.num_threads}", "device=cpu"]
+    def _suite(
+        self, name: str, command: str, arguments: Sequence[str], needs: Sequence[Job] = (), threads: int | None = None
+    ) -> Job:
+        threads = threads or self.num_threads
+        common = [command, "task=put_on_plate", *self.plan.task, f"num_threads={threads}", "device=cpu"]
         return suite_job(name, [*common, *arguments], self.work, needs)
 
 
@@ -173,7 +184,7 @@ def train(config: VLABenchConfig, work: Path, outcome: jobs.Outcome) -> Trained:
     Raises:
         UserError: the warm-up failed, so there is nothing to compare.
     """
-    planner = Planner(Plan.of(config.protocol, config.compare), config.num_threads, work)
+    planner = Planner(Plan.of(config.protocol, config.compare), config.num_threads, work, config.processes)
     done = jobs.run(planner.all(config.seeds), config.processes, lambda line: print(line, flush=True))
     outcome.failed |= done.failed
     outcome.skipped |= done.skipped

@@ -62,11 +62,11 @@ class Camera:
         mujoco.mj_camlight(self._model, self._data)
         every = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, self._data, self._options, None, self._eye, every, self._scene)
-        out[:] = self._draw()
+        out[:] = self.draw()
         if ROWS[self._row].overlay:
             self._blend(out, number, step)
 
-    def _draw(self) -> np.ndarray:
+    def draw(self) -> np.ndarray:
         """(size, size, 3), upside up; overwritten by the next."""
         mujoco.mjr_render(self._rect, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
@@ -85,7 +85,7 @@ class Camera:
         """(size, size) bool: pixels of the arm and of objects, by drawing every geom in the colour of its number."""
         flags = self._scene.flags
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
-        colour = self._draw().astype(np.int64)
+        colour = self.draw().astype(np.int64)
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
         textured = np.zeros(self._scene.ngeom + 1, bool)  # number 0 is the background
         for drawn in self._scene.geoms[: self._scene.ngeom]:

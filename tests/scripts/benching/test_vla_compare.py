@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def test_every_method_starts_from_one_warm_up(tmp_path: Path) -> None:
     plan = planner(tmp_path, "protocol.steps=1000", "protocol.warmup.episodes=7", "protocol.warmup.approaches=0")
     jobs = unique(plan.all(2))
     assert list(jobs) == [
-        *("demos/warmup", "warmup", "demos/sft"),
+        *("demos/warmup", "demos/sft", "warmup"),
         *(f"train/{name}/seed{seed}" for name in ("sft", "ppo", "grpo") for seed in (0, 1)),
     ]
     warmup = jobs["warmup"]
@@ -42,6 +43,14 @@ def test_every_method_starts_from_one_warm_up(tmp_path: Path) -> None:
         grpo
     )
     assert jobs["train/grpo/seed0"].needs == ("warmup",)
+
+
+def test_the_warm_up_alone_has_the_threads_of_all(tmp_path: Path) -> None:
+    made = planner(tmp_path)
+    jobs = unique(replace(made, num_threads=2, processes=3).all(1))
+    assert "num_threads=6" in words(jobs["warmup"])
+    assert "num_threads=2" in words(jobs["demos/warmup"]) and "num_threads=2" in words(jobs["train/ppo/seed0"])
+    assert json.loads(jobs["train/sft/seed0"].argv()[3])["num_threads"] == 2
 
 
 def test_approaches_are_demonstrations_beside_the_others(tmp_path: Path) -> None:
