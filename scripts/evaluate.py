@@ -26,6 +26,7 @@ from .agents import load_agent, read_config
 from .common import Agent, make_env, pick_device, resolve_checkpoint, run_folder
 from .config import UserError, compose, parse, plain, typed
 from .remote import is_remote
+from .starting import keep_decisions
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class EvaluateConfig:
     seed: of environment and policy; the same seed gives the same episodes.
     deterministic: take the most likely action; false draws actions as in training.
     num_worlds: simulations side by side; the same number gives the same episodes.
-    task: another task to measure on, or a change of its own (task.push.speed=[0,1]).
+    task: another task to measure on, or a change of its own (task.push.speed=[0,1]). Chunks, history and image size
+        stay those that the policy was trained with.
     device: where it runs: auto, cpu, cuda or cuda:<number>.
     engine: the physics: auto, batch (CPU threads) or warp (CUDA).
     num_threads: CPU threads of the simulation; 0: as many as there are.
@@ -87,7 +89,9 @@ def configure(argv: Sequence[str]) -> tuple[EvaluateConfig, dict[str, Any]]:
     name = next((str(o.value()) for o in parse(argv) if o.key_or_group == "checkpoint"), None)
     if name is None:
         raise UserError("checkpoint is required: embodied evaluate checkpoint=RUN; `embodied list` shows what there is")
-    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": read_config(name)["task"]})
+    own = read_config(name)["task"]
+    config = compose(EvaluateConfig, "evaluate", argv, {"task/checkpoint": own})
+    keep_decisions(config, own, argv)
     return typed(EvaluateConfig, config), plain(config)["task"]
 
 

@@ -24,6 +24,7 @@ from .agents import load_agent, read_config
 from .common import make_env
 from .config import UserError, compose, parse, plain, typed
 from .player import Player
+from .starting import keep_decisions
 
 EPISODE_S = 3600.0
 """Nobody wants to see a walk cut off; a fall still ends it."""
@@ -89,6 +90,7 @@ def configure(argv: Sequence[str]) -> tuple[PlayConfig, dict[str, Any]]:
     checkpoint = next((str(o.value()) for o in parse(argv) if o.key_or_group == "checkpoint"), None)
     own = read_config(checkpoint)["task"] if checkpoint else {}
     config = compose(PlayConfig, "play", argv, {"task/checkpoint": own})
+    keep_decisions(config, own, argv)
     settings: PlayConfig = typed(PlayConfig, config)
     return settings, _for_show(config, argv)
 

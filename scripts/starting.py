@@ -61,9 +61,19 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
         if known and value is not None and not _named(f"policy.{key}", overrides):
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
     same = config.task.get("name") == pretrained["task"].get("name")
-    for key in (*GIVEN, *(WHICH if same else ())):
-        if key in pretrained["task"] and key in config.task:
-            _take(config, f"task.{key}", pretrained["task"][key], overrides)
+    _keep(config, pretrained["task"], (*GIVEN, *(WHICH if same else ())), overrides)
+
+
+def keep_decisions(config: DictConfig, trained: Mapping[str, Any], argv: Sequence[str]) -> None:
+    """Decide on another task as on the one that a policy was trained on, unless the command line says how; in place."""
+    _keep(config, trained, GIVEN, [str(override.key_or_group) for override in parse(argv)])
+
+
+def _keep(config: DictConfig, trained: Mapping[str, Any], keys: Iterable[str], given: Iterable[str]) -> None:
+    """Take over keys that both tasks have."""
+    for key in keys:
+        if key in trained and key in config.task:
+            _take(config, f"task.{key}", trained[key], given)
 
 
 def _take(config: DictConfig, key: str, value: Any, given: Iterable[str]) -> None:

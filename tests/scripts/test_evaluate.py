@@ -10,6 +10,7 @@ from envs import load_task_config
 from scripts.agents import load_agent
 from scripts.cli import main
 from scripts.common import make_env
+from scripts.evaluate import configure
 
 from .helpers import tiny_run
 
@@ -97,3 +98,15 @@ def test_a_policy_is_measured_on_a_task_that_tells_the_critic_otherwise(capsys: 
     result = evaluated(capsys, *argv)
     assert result["task"] == "go2_velocity_hard"
     assert result["metrics"]["fall"]["mean"] == 0
+
+
+def test_another_task_is_decided_on_as_the_policy_was_trained(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", "task.chunk=3", "task.history=2")
+    own, other, told = (
+        configure([f"checkpoint={run}", *argv])[1]
+        for argv in ((), ("task=half_cheetah",), ("task=half_cheetah", "task.chunk=1"))
+    )
+    assert (own["name"], own["chunk"], own["history"]) == ("hopper", 3, 2)
+    assert (other["name"], other["chunk"], other["history"]) == ("half_cheetah", 3, 2)
+    assert (told["chunk"], told["history"]) == (1, 2)
+    assert "image_size" not in other  # it has no camera

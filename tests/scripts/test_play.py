@@ -113,3 +113,8 @@ def test_viewers_get_port_and_command(walker: Path, monkeypatch: pytest.MonkeyPa
     assert main(["play", f"checkpoint={walker}", "port=9001", "command=[0.1,0,0]"]) == 0
     assert main(["play", f"checkpoint={walker}", "viewer=native"]) == 0
     assert asked == [(9001, [0.1, 0.0, 0.0]), ("window", None)]
+
+
+def test_another_task_is_decided_on_as_the_policy_was_trained(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run", "task.chunk=3")
+    assert play.configure([f"checkpoint={run}", "task=half_cheetah"])[1]["chunk"] == 3
