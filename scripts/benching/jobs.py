@@ -2,8 +2,8 @@
 
 A job's folder is ``<work>/<name>/<digest of its command>`` and holds ``log.txt`` (what the command printed), ``out``
 (what it wrote) and, once it has succeeded, ``done.json``. A job with other settings is another job, in another folder;
-since commands name the folders of the jobs they need, so are all that come after it. A job that was interrupted starts
-afresh.
+since commands name the folders of the jobs they need, so are all that come after it. A job that was interrupted goes on
+from its last checkpoint, if its command can (`embodied train` and `pretrain`), and starts afresh otherwise.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from embodied import checkpoint as checkpoints
+
 from ..config import ROOT
 
 OUT = "{out}"
@@ -29,6 +31,8 @@ OUT = "{out}"
 PAUSE = 0.05  # seconds between two looks at the running processes
 TAIL = 15  # lines of a failed job's log that are told
 CLI = (sys.executable, "-m", "scripts.cli")
+RESUME = ("train", "pretrain")
+"""Commands of the suite that can go on with a run that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,14 @@ class Job:
     name: unique in a graph; a relative path.
     command: argv; ``{out}`` in it becomes :attr:`out`.
     needs: names of other jobs.
+    resume: argv that goes on with a run folder, ``{out}``; empty: there is none.
     """
 
     name: str
     command: tuple[str, ...]
     work: Path
     needs: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -63,7 +69,7 @@ class Job:
 
     @property
     def record(self) -> Path:
-        """Written when the command has succeeded: ``command`` and ``seconds``."""
+        """Written when the command has succeeded: ``command`` and the ``seconds`` of its last attempt."""
         return self.folder / "done.json"
 
     @property
@@ -71,14 +77,21 @@ class Job:
         """Whether the command has succeeded before and what it wrote is still there."""
         return self.record.exists() and self.out.exists()
 
-    def argv(self) -> list[str]:
-        """The command line."""
-        return [word.replace(OUT, str(self.out)) for word in self.command]
+    @property
+    def begun(self) -> bool:
+        """Whether an interrupted attempt has left something to go on with."""
+        return bool(self.resume) and checkpoints.latest(self.out) is not None
+
+    def argv(self, resume: bool = False) -> list[str]:
+        """The command line, or that to go on."""
+        return [word.replace(OUT, str(self.out)) for word in (self.resume if resume else self.command)]
 
 
 def suite_job(name: str, arguments: Iterable[str], work: Path, needs: Sequence[Job] = ()) -> Job:
     """A job that runs ``embodied <arguments>``."""
-    return Job(name, (*CLI, *arguments), work, tuple(job.name for job in needs))
+    arguments = tuple(arguments)
+    resume = (*CLI, arguments[0], f"resume={OUT}") if arguments[0] in RESUME else ()
+    return Job(name, (*CLI, *arguments), work, tuple(job.name for job in needs), resume)
 
 
 def module_job(name: str, module: str, settings: Mapping[str, Any], work: Path, needs: Sequence[Job] = ()) -> Job:
@@ -151,6 +164,7 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     since: float
+    resumed: bool
 
 
 @contextlib.contextmanager
@@ -175,20 +189,21 @@ def _start(waiting: Sequence[Job], running: dict[str, _Running], processes: int,
         if lost:
             outcome.skipped[job.name] = lost[0]
         elif len(running) < processes and outcome.done.issuperset(job.needs):
-            running[job.name] = _launch(job)
+            running[job.name] = _launch(job, job.begun)
         else:
             left.append(job)
     return left
 
 
-def _launch(job: Job) -> _Running:
-    shutil.rmtree(job.folder, ignore_errors=True)  # what an interrupted attempt has left
-    job.folder.mkdir(parents=True)
+def _launch(job: Job, resume: bool) -> _Running:
+    if not resume:
+        shutil.rmtree(job.folder, ignore_errors=True)  # what an interrupted attempt has left
+        job.folder.mkdir(parents=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path}
-    with job.log.open("wb") as log:
-        process = subprocess.Popen(job.argv(), stdout=log, stderr=subprocess.STDOUT, env=environment)
-    return _Running(job, process, time.monotonic())
+    with job.log.open("ab") as log:
+        process = subprocess.Popen(job.argv(resume), stdout=log, stderr=subprocess.STDOUT, env=environment)
+    return _Running(job, process, time.monotonic(), resume)
 
 
 def _reap(running: dict[str, _Running], outcome: Outcome, total: int, say: Callable[[str], None]) -> None:
@@ -202,7 +217,10 @@ def _reap(running: dict[str, _Running], outcome: Outcome, total: int, say: Calla
         if status == 0 and entry.job.out.exists():
             _write_record(entry.job, seconds)
             outcome.done.add(name)
-            say(f"[{len(outcome.done)}/{total}] {name}: {seconds:.0f} s")
+            say(f"[{len(outcome.done)}/{total}] {name}: {seconds:.0f} s{' more' if entry.resumed else ''}")
+        elif entry.resumed:
+            say(f"{name} could not go on, and starts afresh; the end of {entry.job.log}:\n{tail(entry.job.log)}")
+            running[name] = _launch(entry.job, resume=False)
         else:
             reason = f"exit status {status}" if status else "it wrote nothing"
             outcome.failed[name] = f"{reason}; the end of {entry.job.log}:\n{tail(entry.job.log)}"

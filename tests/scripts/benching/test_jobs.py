@@ -7,8 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from scripts.benching.jobs import OUT, Job, last_json, run, unique
+from embodied import checkpoint as checkpoints
+from embodied.metrics import read_jsonl
+from scripts.benching.jobs import OUT, Job, last_json, run, suite_job, unique
+
+from ..helpers import TINY, tiny_run
 
 WRITE = "import sys; open(sys.argv[1], 'a').write('x')"
 
@@ -45,6 +50,36 @@ def test_an_interrupted_job_starts_afresh(tmp_path: Path) -> None:
     made.out.write_text("half")
     run([made], say=quiet)
     assert made.out.read_text() == "x"
+
+
+TRAIN = ["train", *TINY, "total_steps=128", "checkpoint_interval=64", "run_dir={out}"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    whole, halved = (suite_job("a", TRAIN, tmp_path / work) for work in ("whole", "halved"))
+    run([whole], say=quiet)
+    tiny_run(halved.out, "total_steps=64", "checkpoint_interval=64")  # stopped halfway
+    OmegaConf.save(OmegaConf.load(whole.out / "config.yaml"), halved.out / "config.yaml")
+    assert halved.begun and not halved.done
+    said: list[str] = []
+    assert run([halved], say=said.append).done == {"a"} and "more" in said[-1]
+    ends = [checkpoints.latest(job.out) for job in (whole, halved)]
+    assert ends[0].name == ends[1].name
+    assert (ends[0] / "model.safetensors").read_bytes() == (ends[1] / "model.safetensors").read_bytes()
+    steps = [record["step"] for record in read_jsonl(halved.out / "metrics.jsonl")]
+    assert steps == [record["step"] for record in read_jsonl(whole.out / "metrics.jsonl")]
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_go_on_starts_afresh(tmp_path: Path) -> None:
+    made = suite_job("a", TRAIN, tmp_path)
+    tiny_run(made.out, "total_steps=64")
+    (made.out / "config.yaml").write_text("nonsense: true\n")
+    said: list[str] = []
+    assert run([made], say=said.append).done == {"a"}
+    assert "a could not go on, and starts afresh" in said[1] and "more" not in said[-1]
+    assert checkpoints.latest(made.out).name.endswith("128")
 
 
 def test_other_settings_are_another_job(tmp_path: Path) -> None:
