@@ -3,7 +3,7 @@
 A job's folder is ``<work>/<name>/<digest of its command>`` and holds ``log.txt`` (what the command printed), ``out``
 (what it wrote) and, once it has succeeded, ``done.json``. A job with other settings is another job, in another folder;
 since commands name the folders of the jobs they need, so are all that come after it. A job that was interrupted goes on
-from its last checkpoint, if its command can (`embodied train` and `pretrain`), and starts afresh otherwise.
+from its last checkpoint, if its command can (`embodied train`, `pretrain`), and starts afresh otherwise.
 """
 
 from __future__ import annotations
@@ -94,10 +94,15 @@ def suite_job(name: str, arguments: Iterable[str], work: Path, needs: Sequence[J
     return Job(name, (*CLI, *arguments), work, tuple(job.name for job in needs), resume)
 
 
-def module_job(name: str, module: str, settings: Mapping[str, Any], work: Path, needs: Sequence[Job] = ()) -> Job:
-    """A job that runs a module of the suite with settings as JSON and the path that it writes."""
+def module_job(
+    name: str, module: str, settings: Mapping[str, Any], work: Path, needs: Sequence[Job] = (), resumes: bool = False
+) -> Job:
+    """A job that runs a module of the suite with settings as JSON and the path that it writes.
+
+    resumes: called once more, it goes on from the checkpoints that it has left.
+    """
     command = (sys.executable, "-m", module, json.dumps(settings, sort_keys=True), OUT)
-    return Job(name, command, work, tuple(job.name for job in needs))
+    return Job(name, command, work, tuple(job.name for job in needs), command if resumes else ())
 
 
 @dataclass

@@ -155,7 +155,7 @@ class Planner:
             settings: dict[str, Any] = {"init": str(base.out), "dataset": [str(job.out) for job in demos]}
             settings |= {"padding": cloning.padding, "steps": cloning.steps}
             settings |= {"seed": seed, "num_threads": self.num_threads}
-            return module_job(label, FINE_TUNING, settings, self.work, [base, *demos])
+            return module_job(label, FINE_TUNING, settings, self.work, [base, *demos], resumes=True)
         steps = self.plan.steps
         arguments = [f"init={base.out}", f"total_steps={steps}", f"checkpoint_interval={max(1, steps // CHECKPOINTS)}"]
         arguments += ["keep_checkpoints=0", f"seed={seed}", *self.plan.train, *method.settings, "run_dir={out}"]

@@ -1,7 +1,8 @@
 """Supervised fine-tuning of a trained policy, as a job: python -m scripts.benching.vla_sft SETTINGS OUT
 
 SETTINGS is a JSON object of :class:`SFTSettings`, OUT the run folder. The policy goes on from its weights; the
-constants of its normaliser are those of the new demonstrations, as in every cloning.
+constants of its normaliser are those of the new demonstrations, as in every cloning. A run that was stopped goes on
+from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from embodied import checkpoint as checkpoints
 from embodied.configuration import from_mapping
 from embodied.datasets import load_episodes
 from embodied.imitation import ImitationConfig, clone
@@ -43,9 +45,10 @@ def main(argv: Sequence[str]) -> int:
     agent = load_agent(s.init)
     config = ImitationConfig(steps=s.steps, seed=s.seed, num_threads=s.num_threads, padding=s.padding)
     policy = cast(nn.Module, agent.policy).train()
-    result = clone(
-        policy, agent.spec, load_episodes(s.dataset, Path(argv[1]).parent), config, argv[1], run_config=agent.config
-    )
+    run_dir = Path(argv[1])
+    data = load_episodes(s.dataset, run_dir.parent)
+    begun = checkpoints.latest(run_dir)
+    result = clone(policy, agent.spec, data, config, run_dir, resume=begun, run_config=agent.config)
     return 0 if result.finished else 130
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embodied import checkpoint
+from embodied.metrics import read_jsonl
 from scripts.agents import load_agent
 from scripts.benching import vla_sft
 from scripts.cli import main
@@ -57,6 +58,9 @@ def test_fine_tuning_goes_on_from_the_weights(tmp_path: Path, capsys: pytest.Cap
     assert 0 < max(moved) < 0.01  # two steps of 1e-3 at most, averaged
     agent = load_agent(tmp_path / "tuned")
     assert agent.config["policy"]["kind"] == "compact_vla" and agent.normalizer is not None
+    assert vla_sft.main([json.dumps(settings | {"steps": 3}), str(tmp_path / "tuned")]) == 0
+    steps = [record["step"] for record in read_jsonl(tmp_path / "tuned" / "metrics.jsonl")]
+    assert steps == [2, 3]  # it went on
 
 
 @pytest.mark.slow
