@@ -27,10 +27,10 @@ from policies.steering.expo import EXPOConfig
 
 from .agents import load_agent, read_config
 from .common import make_env, pick_device, resolve_checkpoint, user_errors
-from .config import UserError, compose, parse, plain, typed
+from .config import UserError, compose, plain, typed
 from .evaluate import check_fit
 from .runs import check_free, closing_words, given, open_run, resumed, say, shown, source_of, stored
-from .starting import GIVEN
+from .starting import keep_decisions
 from .steering import SteeringRunConfig, SteeringTrainer
 
 RULES = {"dsrl": DSRLConfig, "expo": EXPOConfig}
@@ -105,19 +105,15 @@ def fresh(argv: Sequence[str]) -> DictConfig:
         choice("rule", rule, RULES)
     pretrained = read_config(init)
     nodes = {"task/pretrained": pretrained["task"], "steered/rule": steered(rule, pretrained["policy"])}
-    return compose(SteerConfig, "steer", [*chunking(pretrained["task"], argv), *argv], nodes)
+    config = compose(SteerConfig, "steer", argv, nodes)
+    keep_decisions(config, pretrained["task"], argv)
+    return config
 
 
 def steered(rule: str, base: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a policy that is steered by a rule, for ``policies.make``."""
     settings = dataclasses.asdict(RULES[rule]())
     return {"kind": rule, **settings, "hidden": list(settings["hidden"]), "base": dict(base)}
-
-
-def chunking(task: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
-    """What a decision of the pretrained policy is, where the command line does not say it."""
-    named = {override.key_or_group for override in parse(argv)}
-    return [f"task.{key}={task[key]}" for key in GIVEN if key in task and f"task.{key}" not in named]
 
 
 # The run ----------------------------------------------------------------------------------------------------------

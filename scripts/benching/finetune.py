@@ -18,6 +18,7 @@ from .aggregate import area, curve_of
 from .jobs import Job, suite_job
 from .protocol import FINETUNE, Base, Method, Protocol, TaskPlan
 
+CHECKPOINTS = 10  # of a run, to go on from where it was interrupted
 MODES = {"deterministic": "true", "stochastic": "false"}
 Rates = Mapping[tuple[str, str], float | None]
 """(task, method) -> learning rate; None: that of configs/finetune."""
@@ -84,7 +85,8 @@ class Planner:
         arguments = [f"policy={method.policy}", *task.train, *compiled, *method.settings]
         arguments += [] if rate is None else [*method.learning, f"algo.learning_rate={rate}"]
         arguments += [f"init={base.out}"] if base else []
-        arguments += [f"total_steps={steps}", f"seed={seed}", "run_dir={out}"]
+        arguments += [f"total_steps={steps}", f"checkpoint_interval={max(1, steps // CHECKPOINTS)}"]
+        arguments += [f"seed={seed}", "run_dir={out}"]
         name = f"{task.name}/{stage}/{method.name}/seed{seed}"
         return self._job(name, "train", task, arguments, [base] if base else [])
 

@@ -3,7 +3,7 @@
 A job's folder is ``<work>/<name>/<digest of its command>`` and holds ``log.txt`` (what the command printed), ``out``
 (what it wrote) and, once it has succeeded, ``done.json``. A job with other settings is another job, in another folder;
 since commands name the folders of the jobs they need, so are all that come after it. A job that was interrupted goes on
-from its last checkpoint, if its command can (`embodied train`, `pretrain`), and starts afresh otherwise.
+from its last checkpoint, if its command can (`embodied train`, `pretrain`); if not, or if it failed, it starts afresh.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from embodied import checkpoint as checkpoints
 
 from ..config import ROOT
@@ -31,8 +33,10 @@ OUT = "{out}"
 PAUSE = 0.05  # seconds between two looks at the running processes
 TAIL = 15  # lines of a failed job's log that are told
 CLI = (sys.executable, "-m", "scripts.cli")
-RESUME = ("train", "pretrain")
-"""Commands of the suite that can go on with a run that was stopped."""
+RESUME = {"train": "total_steps", "pretrain": "steps"}
+"""Commands of the suite that can go on with a run that was stopped, and the setting that says when it is complete."""
+THREADS = "num_threads="
+STOPPED = 130  # exit status of a run that was asked to stop, and has left a checkpoint
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where the job lives; the digest leaves out where the work and the interpreter lie."""
-        words = [word.replace(str(self.work), "") for word in self.command if word != sys.executable]
+        """Where the job lives; the digest leaves out the threads, and where the work and the interpreter lie."""
+        words = [word for word in self.command if word != sys.executable and not word.startswith(THREADS)]
+        words = [word.replace(str(self.work), "") for word in words]
         return self.work / self.name / hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
 
     @property
@@ -78,9 +83,14 @@ class Job:
         return self.record.exists() and self.out.exists()
 
     @property
+    def failure(self) -> Path:
+        """There after a failure; such an attempt is not gone on with."""
+        return self.folder / "failed"
+
+    @property
     def begun(self) -> bool:
         """Whether an interrupted attempt has left something to go on with."""
-        return bool(self.resume) and checkpoints.latest(self.out) is not None
+        return bool(self.resume) and not self.failure.exists() and checkpoints.latest(self.out) is not None
 
     def argv(self, resume: bool = False) -> list[str]:
         """The command line, or that to go on."""
@@ -127,6 +137,9 @@ def run(jobs: Iterable[Job], processes: int = 2, say: Callable[[str], None] = pr
     """
     graph = unique(jobs)
     _check(graph)
+    for job in graph.values():
+        if job.begun and not job.done and _complete(job):
+            _write_record(job, 0.0)  # whoever was to take note of its end was killed
     outcome = Outcome(done={name for name, job in graph.items() if job.done})
     waiting = [job for name, job in graph.items() if name not in outcome.done]
     if waiting:
@@ -174,12 +187,14 @@ class _Running:
 
 @contextlib.contextmanager
 def _stopping(running: Mapping[str, _Running]) -> Iterator[None]:
-    """However the block ends, by SIGTERM too, no process outlives it."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """However the block ends, by a signal too, no process outlives it; each is asked to stop, once."""
+    kinds = (signal.SIGTERM, signal.SIGHUP)  # the latter: the terminal was closed
+    before = [signal.signal(kind, lambda number, _: sys.exit(128 + number)) for kind in kinds]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
         for entry in running.values():
             entry.process.terminate()
         for entry in running.values():
@@ -207,7 +222,12 @@ def _launch(job: Job, resume: bool) -> _Running:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path}
     with job.log.open("ab") as log:
-        process = subprocess.Popen(job.argv(resume), stdout=log, stderr=subprocess.STDOUT, env=environment)
+        # In a session of its own, so that Ctrl-C reaches it through :func:`_stopping` alone: at a second signal a run
+        # ends without a checkpoint.
+        command = job.argv(resume)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
     return _Running(job, process, time.monotonic(), resume)
 
 
@@ -223,13 +243,21 @@ def _reap(running: dict[str, _Running], outcome: Outcome, total: int, say: Calla
             _write_record(entry.job, seconds)
             outcome.done.add(name)
             say(f"[{len(outcome.done)}/{total}] {name}: {seconds:.0f} s{' more' if entry.resumed else ''}")
-        elif entry.resumed:
-            say(f"{name} could not go on, and starts afresh; the end of {entry.job.log}:\n{tail(entry.job.log)}")
-            running[name] = _launch(entry.job, resume=False)
         else:
+            if status > 0 and status != STOPPED:
+                entry.job.failure.touch()
             reason = f"exit status {status}" if status else "it wrote nothing"
             outcome.failed[name] = f"{reason}; the end of {entry.job.log}:\n{tail(entry.job.log)}"
             say(f"{name} failed: {outcome.failed[name]}")
+
+
+def _complete(job: Job) -> bool:
+    """Whether a run of `embodied train` or `pretrain` has come to its end."""
+    command, newest, config = job.resume[len(CLI)], checkpoints.latest(job.out), job.out / "config.yaml"
+    if command not in RESUME or newest is None or not config.exists():
+        return False
+    steps = OmegaConf.select(OmegaConf.load(config), RESUME[command])
+    return steps is not None and int(newest.name.removeprefix("step_")) >= steps
 
 
 def _write_record(job: Job, seconds: float) -> None:

@@ -165,7 +165,7 @@ class Planner:
         """Every job that trains, with what it needs."""
         first = self.demos(WARM_UP)
         if any(method.kind == SFT for method in self.plan.methods.values()):
-            first += self.demos(SFT)  # before the warm-up, which is to have the machine alone
+            first += self.demos(SFT)  # before the warm-up, which takes all threads
         return [*first, self.warmup()] + [
             self.training(name, seed) for name in self.plan.methods for seed in range(seeds)
         ]

@@ -45,7 +45,8 @@ class VLABenchConfig:
     rows: of docs/put_on_plate.md.  episodes: of each row.  seed: which ones; the same seed gives the same episodes.
     gallery: failed episodes of each policy on film.
     name: of the files; default: rows or compare.
-    num_worlds: simulations side by side in a job.  processes: jobs at once.  num_threads: CPU threads of each.
+    num_worlds: simulations side by side in a job.  processes: jobs at once.  num_threads: CPU threads of each; the
+        warm-up of a comparison, which all wait for, has those of all.
     level, resamples: of the intervals.
     work: the folder of all jobs; what is done there is not done again.  out: where the results go.
     protocol: how methods are trained: configs/bench_vla.yaml, each of its keys open to change.

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from embodied import checkpoint as checkpoints
 from embodied.metrics import read_jsonl
 from scripts.benching.jobs import OUT, Job, last_json, run, suite_job, unique
+from scripts.config import ROOT
 
 from ..helpers import TINY, tiny_run
 
@@ -72,14 +75,51 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_go_on_starts_afresh(tmp_path: Path) -> None:
+def test_a_run_that_failed_is_not_gone_on_with(tmp_path: Path) -> None:
     made = suite_job("a", TRAIN, tmp_path)
     tiny_run(made.out, "total_steps=64")
     (made.out / "config.yaml").write_text("nonsense: true\n")
+    assert "not a run of" in run([made], say=quiet).failed["a"] and not made.begun
+    assert checkpoints.latest(made.out) is not None  # whoever wants it can look at it until the next call
     said: list[str] = []
-    assert run([made], say=said.append).done == {"a"}
-    assert "a could not go on, and starts afresh" in said[1] and "more" not in said[-1]
+    assert run([made], say=said.append).done == {"a"} and "more" not in said[-1]
     assert checkpoints.latest(made.out).name.endswith("128")
+
+
+@pytest.mark.slow
+def test_a_run_whose_end_nobody_took_note_of_is_done(tmp_path: Path) -> None:
+    made = suite_job("a", TRAIN, tmp_path)
+    tiny_run(made.out, "total_steps=128")
+    assert run([made], say=quiet).done == {"a"} and made.done and not made.log.exists()
+
+
+GENTLE = """
+import signal, sys, time
+for kind in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(kind, lambda number, _: open(sys.argv[1] + ".signals", "a").write(f"{number} "))
+open(sys.argv[1] + ".ready", "w").close()
+while not __import__("os").path.exists(sys.argv[1] + ".signals"):
+    time.sleep(0.02)
+time.sleep(0.5)  # a checkpoint is written
+"""
+RUNNER = """
+import sys
+from pathlib import Path
+from scripts.benching.jobs import OUT, Job, run
+run([Job("a", (sys.executable, "-c", sys.argv[2], OUT), Path(sys.argv[1]))])
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGHUP])
+def test_the_terminal_stops_a_job_by_one_signal(tmp_path: Path, kind: signal.Signals) -> None:
+    command = [sys.executable, "-c", RUNNER, str(tmp_path), GENTLE]
+    runner = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not (ready := list(tmp_path.rglob("out.ready"))):
+        assert runner.poll() is None
+        time.sleep(0.05)
+    os.killpg(runner.pid, kind)  # as Ctrl-C does, or a terminal that is closed
+    assert runner.wait(timeout=30) != 0
+    assert ready[0].with_name("out.signals").read_text().split() == [str(int(signal.SIGTERM))]
 
 
 def test_other_settings_are_another_job(tmp_path: Path) -> None:
@@ -94,6 +134,11 @@ def test_the_work_may_be_moved(tmp_path: Path) -> None:
         return Job("b", (sys.executable, str(job(work, "a").out)), work)
 
     assert after(tmp_path).folder.name == after(tmp_path / "elsewhere").folder.name
+
+
+def test_threads_make_no_other_job(tmp_path: Path) -> None:
+    folders = {suite_job("a", ["demos", f"num_threads={n}", "out={out}"], tmp_path).folder for n in (1, 2)}
+    assert len(folders) == 1
 
 
 def test_jobs_wait_for_what_they_need(tmp_path: Path) -> None:
