@@ -1,15 +1,21 @@
 """Decisions a second at which a compact VLA learns `put_on_plate` from pixels, and what its images cost.
 
-    python -m benchmarks.tabletop                      # three rounds, about ten minutes
+    python -m benchmarks.tabletop                      # three rounds, about fifteen minutes
 
-Training: `embodied train` as `embodied bench vla compare=[ppo]` runs it (configs/bench_vla.yaml), end to end: rollouts,
-images, updates, log, checkpoint. The first rollout, which warms up, does not count.
+Training: `embodied train` with the settings that `embodied bench vla` has for PPO (configs/bench_vla.yaml), but on all
+threads and with as many processes that draw, and without the updates in which the critic learns alone. Decisions over
+the seconds of its log: rollouts, images, updates.
 
-Peer: the same loop of Stable-Baselines3's PPO on its DummyVecEnv of Gymnasium's ``embodied/put_on_plate``, one
-simulation and one camera each: the same network, decisions an update, minibatches and epochs. It has fewer
-environments, because each holds a graphics context, and so more decisions of each in a rollout. Learning alone counts.
+Peer: the same loop of Stable-Baselines3's PPO on its DummyVecEnv of Gymnasium's ``embodied/put_on_plate``, as is usual
+there: one simulation and one camera an environment, stepped and drawn one after the other. It has the same network,
+decisions an update, minibatches (ours are computed in the pieces of ``algo.micro_batch``) and epochs; fewer
+environments, because each holds a graphics context, and so more decisions of each in a rollout. ``--peer-threads``: of
+torch. What it is slower by is the batch of worlds as much as the learner.
 
-Images: those that the environment draws, against the same renderer that draws its last scene again and again.
+The first rollout and update of both, which warm up, do not count.
+
+Images: those that a camera draws of worlds whose looks it knows, against the same renderer that draws its last scene
+again and again.
 
 Bars: 100 decisions a second; 3x the peer's; 80 % of the renderer's frame rate. Training and its peer take turns, each
 in a process of its own; ratios are taken within a round, medians reported. Run it alone.
@@ -49,12 +55,12 @@ def protocol() -> dict[str, Any]:
 
 
 def settings(worlds: int, threads: int) -> list[str]:
-    """The protocol's settings of PPO for `embodied train`, from no weights, which make no difference to the speed."""
+    """For `embodied train`: the protocol's settings of PPO, from no weights, which make no difference to the speed."""
     plan = protocol()
     given = ["task=put_on_plate", *plan["task"], f"task.chunk={plan['chunk']}", *plan["policy"], *plan["train"]]
     workers = threads if threads > 1 else 0
     given += [*plan["methods"]["ppo"]["settings"], f"task.num_render_workers={workers}", "device=cpu"]
-    return [*given, f"num_worlds={worlds}", f"num_threads={threads}"]
+    return [*given, "algo.critic_warmup=0", f"num_worlds={worlds}", f"num_threads={threads}"]
 
 
 def train(args: argparse.Namespace) -> float:
@@ -76,7 +82,7 @@ def train_peer(args: argparse.Namespace) -> float:
         "worlds": args.peer_worlds,
         "decisions": args.worlds * STEPS,
         "iterations": args.peer_iterations,
-        "threads": args.threads,
+        "threads": args.peer_threads or args.threads,
     }
     out = _run([sys.executable, "-m", "benchmarks.peers.tabletop_worker", json.dumps(job)])
     return float(json.loads(out.splitlines()[-1])["decisions_per_second"])
@@ -151,7 +157,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=2, help="of all sides; more than one: as many draw images of ours"
     )
-    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--peer-threads", type=int, default=0, help="threads of the peer's torch; 0: as ours")
+    parser.add_argument("--image-size", type=int, default=64, help="of the images alone; training has the protocol's")
     parser.add_argument("--frames", type=int, default=256, help="of a round of images")
     parser.add_argument("--image-rounds", type=int, default=15)
     parser.add_argument("--out", default="results/benchmarks/tabletop.json")

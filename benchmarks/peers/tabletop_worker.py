@@ -32,7 +32,8 @@ from scripts.train import configure
 class Job:
     """settings: of `embodied train`, for task, network and algorithm.
 
-    worlds: environments.  decisions: of an update, over all.  iterations: updates.  threads: of torch.
+    worlds: environments.  decisions: of an update, over all.  iterations: updates that count, after one that does not.
+    threads: of torch.
     """
 
     settings: list[str]
@@ -40,6 +41,10 @@ class Job:
     decisions: int
     iterations: int
     threads: int
+
+    def __post_init__(self) -> None:
+        if self.decisions % self.worlds:
+            raise ValueError(f"{self.decisions} decisions are no whole number of steps of {self.worlds} environments")
 
 
 class Wrapped(ActorCriticPolicy):
@@ -103,9 +108,10 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     use_threads(job.threads)
     model = learner(job)
-    begin = time.perf_counter()
-    model.learn(job.iterations * job.decisions)
-    rate = job.iterations * job.decisions / (time.perf_counter() - begin)
+    model.learn(job.decisions)
+    first, begin = model.num_timesteps, time.perf_counter()
+    model.learn(job.iterations * job.decisions, reset_num_timesteps=False)
+    rate = (model.num_timesteps - first) / (time.perf_counter() - begin)
     print(json.dumps({"decisions_per_second": rate}), file=out)
 
 

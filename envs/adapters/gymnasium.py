@@ -179,6 +179,8 @@ class GymnasiumEnv(gymnasium.Env):
         if env.num_rows != 1:
             raise ValueError(f"a gymnasium.Env has one row, this task has {env.num_rows}; use GymnasiumVectorEnv")
         self.env, self.obs_group = env, obs_group
+        if hasattr(env, "autoreset"):
+            env.autoreset = False  # whoever steps it resets it, and the episode would begin twice
         self.render_mode = check_render_mode(render_mode)
         self.metadata = metadata(env)
         self.observation_space = observation_space(env.spec, obs_group)

@@ -110,3 +110,5 @@ def test_another_task_is_decided_on_as_the_policy_was_trained(tmp_path: Path) ->
     assert (other["name"], other["chunk"], other["history"]) == ("half_cheetah", 3, 2)
     assert (told["chunk"], told["history"]) == (1, 2)
     assert "image_size" not in other  # it has no camera
+    twin = configure(["checkpoint=put_on_plate_vla", "task=maniskill_put_on_plate"])[1]
+    assert (twin["chunk"], twin["image_size"]) == (4, 64)

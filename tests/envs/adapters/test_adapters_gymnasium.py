@@ -196,6 +196,17 @@ def test_single_environment_passes_check_env(toy: Callable[..., Any]) -> None:
         GymnasiumEnv(toy(rows=2))
 
 
+def test_single_environment_begins_no_episode_by_itself(toy: Callable[..., Any], monkeypatch) -> None:
+    task = toy(rows=1)
+    env = GymnasiumEnv(task)
+    env.reset(seed=0)
+    monkeypatch.setattr(task, "reset_rows", lambda *_: pytest.fail("its caller resets it"))
+    env.step(np.ones(2))
+    assert env.step(np.ones(2))[2]
+    monkeypatch.undo()
+    assert env.reset()[0][0] == 0.0
+
+
 def test_close(toy: Callable[..., Any]) -> None:
     task = toy()
     GymnasiumVectorEnv(task).close()

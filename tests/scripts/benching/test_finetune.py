@@ -39,7 +39,14 @@ def test_from_expert_to_evaluation(tmp_path: Path) -> None:
     assert {f"dataset={demos.out}", "policy=reinflow", "steps=50", "task.chunk=4"} <= set(words(base))
     run = plan.training(HOPPER, TUNED, 3e-4, 7, 1000, "final")
     assert run.name == "hopper/final/tuned/seed7" and run.needs == (base.name,)
-    asked = {f"init={base.out}", "policy.flow.steps=1", "algo.learning_rate=0.0003", "seed=7", "total_steps=1000"}
+    asked = {
+        f"init={base.out}",
+        "policy.flow.steps=1",
+        "algo.learning_rate=0.0003",
+        "seed=7",
+        "total_steps=1000",
+        "checkpoint_interval=100",
+    }
     assert {*asked, "num_worlds=4", f"run_dir={run.out}"} <= set(words(run))
     most_likely, drawn = plan.evaluations(run)
     assert {"deterministic=true", f"checkpoint={run.out}", "episodes=8"} <= set(words(most_likely))
