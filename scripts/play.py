@@ -36,8 +36,8 @@ class PlayConfig:
     """The settings of play.
 
     checkpoint: what to watch: a run folder, a checkpoint folder, a file in one, or the name of a shipped checkpoint.
-    task: where: the checkpoint's own, another choice of configs/task, each of its keys open to change. Chunks, history and
-        image size stay those that the policy was trained with.
+    task: where: the checkpoint's own, another choice of configs/task, each of its keys open to change. Chunks, history
+        and image size stay those that the policy was trained with.
     viewer: auto (none with a video, else web), web (in the browser), native (MuJoCo's window) or none.
     video: an MP4 file to write; null: none.
     command: values to hold, e.g. [0.5,0,0]; null: sliders and keys in a viewer, a tour of all commands in a video.
