@@ -86,7 +86,8 @@ def test_a_required_value_is_asked_for() -> None:
 def test_a_node_may_be_handed_in_and_changed() -> None:
     nodes = {"task/checkpoint": {"name": "x", "dt": 0.1}}
     config = compose(EvaluateConfig, "evaluate", ["checkpoint=a", "task.dt=0.2"], nodes)
-    assert plain(config)["task"] == {"name": "x", "dt": 0.2}
+    once = {"chunk": 1, "history": 1}  # configs/decisions.yaml
+    assert plain(config)["task"] == {"name": "x", "dt": 0.2, **once}
     config = compose(EvaluateConfig, "evaluate", ["checkpoint=a", "task=hopper"], nodes)
     assert config.task.name == "hopper"
 
