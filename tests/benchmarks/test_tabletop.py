@@ -74,8 +74,8 @@ def test_the_peer_learns_with_our_likelihoods() -> None:
 def test_both_sides_and_the_images_are_measured(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3")
     out = tmp_path / "tabletop.json"
-    small = ["--worlds", "4", "--iterations", "1", "--peer-worlds", "2", "--threads", "1", "--frames", "4"]
-    tabletop.main([*small, "--rounds", "1", "--image-rounds", "1", "--image-size", "64", "--out", str(out)])
+    small = ["--worlds", "4", "--iterations", "1", "--peer-worlds", "2", "--threads", "1", "--frames", "16"]
+    tabletop.main([*small, "--rounds", "1", "--image-rounds", "5", "--image-size", "64", "--out", str(out)])
     result = json.loads(out.read_text())
     rates = result["training"]["decisions_per_second"]
     assert min(rates["ours"]["median"], rates["sb3"]["median"]) > 1
