@@ -47,6 +47,25 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
+def rounds(
+    sides: dict[str, Callable[[], float]],
+    count: int,
+    per_round: int,
+    begin: Callable[[int], None] = lambda number: None,
+) -> dict[str, list[float]]:
+    """Units a second of every side, in ``count`` alternating rounds of ``per_round`` units each.
+
+    begin: called before each round with its number.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(count):
+        begin(number)
+        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        for name in order:
+            rates[name].append(per_round / sides[name]())
+    return rates
+
+
 def memory_mb() -> dict[str, float]:
     """Resident memory of this process, now and at its peak [MB = 1e6 bytes]; Linux only."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

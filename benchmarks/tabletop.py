@@ -39,8 +39,7 @@ from omegaconf import OmegaConf
 from embodied.metrics import read_jsonl
 from envs.graphics import choose_gl
 
-from .common import machine, report, spread, timed, write
-from .throughput import rounds as alternate
+from .common import machine, report, rounds, spread, timed, write
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 15
@@ -114,8 +113,8 @@ def images(size: int, frames: int, count: int) -> dict[str, Any]:
         "images": lambda: timed(lambda: camera.shoot(*seen)),
         "renderer": lambda: timed(lambda: [camera.draw() for _ in range(frames)]),
     }
-    alternate(sides, 1, frames)  # warms up
-    rates = alternate(sides, count, frames)
+    rounds(sides, 1, frames)  # warms up
+    rates = rounds(sides, count, frames)
     camera.close()
     env.close()
     ratios = [ours / raw for ours, raw in zip(rates["images"], rates["renderer"], strict=True)]
@@ -129,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     results["images"] = images(args.image_size, args.frames, args.image_rounds)
     bars = {"images": report("images / renderer", results["images"]["ratio"]["median"], IMAGES)}
     sides = {"ours": lambda: 1 / train(args), "sb3": lambda: 1 / train_peer(args)}
-    rates = alternate(sides, args.rounds, 1)
+    rates = rounds(sides, args.rounds, 1)
     ratios = [ours / peer for ours, peer in zip(rates["ours"], rates["sb3"], strict=True)]
     results["training"] = {
         "decisions_per_second": {name: spread(x) for name, x in rates.items()},

@@ -24,7 +24,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ import envs
 from embodied.runtime import use_threads
 from envs.mujoco.batch import available_cpus
 
-from .common import machine, report, spread, timed, write
+from .common import machine, report, rounds, spread, timed, write
 
 PEER = "Go1JoystickFlatTerrain-v1"
 WARM_UP = 5  # rounds that do not count
@@ -108,25 +108,6 @@ class Peer:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=30)
-
-
-def rounds(
-    sides: dict[str, Callable[[], float]],
-    count: int,
-    per_round: int,
-    begin: Callable[[int], None] = lambda number: None,
-) -> dict[str, list[float]]:
-    """World-steps a second of every side, in ``count`` alternating rounds of ``per_round`` world-steps each.
-
-    begin: called before each round with its number.
-    """
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(count):
-        begin(number)
-        order = list(sides) if number % 2 == 0 else list(reversed(sides))
-        for name in order:
-            rates[name].append(per_round / sides[name]())
-    return rates
 
 
 def compare(ours: Ours, args: argparse.Namespace) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from ..config import ROOT
 OUT = "{out}"
 """Stands in a command for the path that the job writes."""
 PAUSE = 0.05  # seconds between two looks at the running processes
+STOPS = (signal.SIGTERM, signal.SIGHUP)
 TAIL = 15  # lines of a failed job's log that are told
 CLI = (sys.executable, "-m", "scripts.cli")
 RESUME = {"train": "total_steps", "pretrain": "steps"}
@@ -188,12 +189,12 @@ class _Running:
 @contextlib.contextmanager
 def _stopping(running: Mapping[str, _Running]) -> Iterator[None]:
     """However the block ends, by a signal too, no process outlives it; each is asked to stop, once."""
-    kinds = (signal.SIGTERM, signal.SIGHUP)  # the latter: the terminal was closed
-    before = [signal.signal(kind, lambda number, _: sys.exit(128 + number)) for kind in kinds]
+    heeded = [kind for kind in STOPS if signal.getsignal(kind) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = [signal.signal(kind, lambda number, _: sys.exit(128 + number)) for kind in heeded]
     try:
         yield
     finally:
-        for kind, handler in zip(kinds, before, strict=True):
+        for kind, handler in zip(heeded, before, strict=True):
             signal.signal(kind, handler)
         for entry in running.values():
             entry.process.terminate()

@@ -36,7 +36,7 @@ def test_rounds_alternate() -> None:
         return lambda: calls.append(name) or seconds  # type: ignore[func-returns-value]
 
     begun: list[int] = []
-    rates = throughput.rounds({"a": side("a", 2.0), "b": side("b", 4.0)}, 3, 8, begun.append)
+    rates = common.rounds({"a": side("a", 2.0), "b": side("b", 4.0)}, 3, 8, begun.append)
     assert calls == ["a", "b", "b", "a", "a", "b"] and rates == {"a": [4.0] * 3, "b": [2.0] * 3}
     assert begun == [0, 1, 2]
 

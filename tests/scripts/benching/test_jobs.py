@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,32 +96,55 @@ def test_a_run_whose_end_nobody_took_note_of_is_done(tmp_path: Path) -> None:
 
 
 GENTLE = """
-import signal, sys, time
-for kind in (signal.SIGINT, signal.SIGTERM):
+import os, signal, sys, time
+for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(kind, lambda number, _: open(sys.argv[1] + ".signals", "a").write(f"{number} "))
 open(sys.argv[1] + ".ready", "w").close()
-while not __import__("os").path.exists(sys.argv[1] + ".signals"):
+while not os.path.exists(sys.argv[1] + ".signals") and not os.path.exists(sys.argv[1] + ".enough"):
     time.sleep(0.02)
 time.sleep(0.5)  # a checkpoint is written
+open(sys.argv[1], "w").close()
 """
 RUNNER = """
-import sys
+import signal, sys
 from pathlib import Path
 from scripts.benching.jobs import OUT, Job, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests themselves may run in the background
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[3]))
 run([Job("a", (sys.executable, "-c", sys.argv[2], OUT), Path(sys.argv[1]))])
 """
 
 
+@contextmanager
+def running(work: Path, hang_up: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A bench in a process group of its own, and where its one job, which runs, writes."""
+    command = [sys.executable, "-c", RUNNER, str(work), GENTLE, hang_up]
+    runner = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        while not (ready := list(work.rglob("out.ready"))):
+            assert runner.poll() is None
+            time.sleep(0.05)
+        yield runner, ready[0].with_name("out")
+    finally:
+        runner.terminate()
+        runner.wait(timeout=30)
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGHUP])
 def test_the_terminal_stops_a_job_by_one_signal(tmp_path: Path, kind: signal.Signals) -> None:
-    command = [sys.executable, "-c", RUNNER, str(tmp_path), GENTLE]
-    runner = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    while not (ready := list(tmp_path.rglob("out.ready"))):
-        assert runner.poll() is None
-        time.sleep(0.05)
-    os.killpg(runner.pid, kind)  # as Ctrl-C does, or a terminal that is closed
-    assert runner.wait(timeout=30) != 0
-    assert ready[0].with_name("out.signals").read_text().split() == [str(int(signal.SIGTERM))]
+    with running(tmp_path, "SIG_DFL") as (runner, out):
+        os.killpg(runner.pid, kind)  # as Ctrl-C does, or a terminal that is closed
+        assert runner.wait(timeout=30) != 0
+    assert out.with_name("out.signals").read_text().split() == [str(int(signal.SIGTERM))]
+
+
+def test_under_nohup_it_outlives_the_terminal(tmp_path: Path) -> None:
+    with running(tmp_path, "SIG_IGN") as (runner, out):
+        os.killpg(runner.pid, signal.SIGHUP)
+        time.sleep(0.3)
+        assert runner.poll() is None and not out.with_name("out.signals").exists()
+        out.with_name("out.enough").touch()
+        assert runner.wait(timeout=30) == 0 and out.exists()
 
 
 def test_other_settings_are_another_job(tmp_path: Path) -> None:
