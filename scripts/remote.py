@@ -23,9 +23,9 @@ from policies.wire import pack
 
 from .common import Agent, make_env, user_errors
 from .config import UserError
-from .starting import GIVEN
+from .starting import DECISION_KEYS
 
-_CONVERT: dict[str, Any] = {"timeout": float, "retries": int, **dict.fromkeys(GIVEN, int)}
+_CONVERT: dict[str, Any] = {"timeout": float, "retries": int, **dict.fromkeys(DECISION_KEYS, int)}
 
 
 def is_remote(source: str) -> bool:
@@ -34,7 +34,7 @@ def is_remote(source: str) -> bool:
 
 
 def parse_source(source: str) -> tuple[RemoteConfig, dict[str, Any]]:
-    """How to reach and ask a server, and what is said of its task: its name under ``task``, and GIVEN.
+    """How to reach and ask a server, and what is said of its task: its name under ``task``, and DECISION_KEYS.
 
     Raises:
         UserError: an unknown option, or one that is no number; the message names it.
@@ -44,7 +44,7 @@ def parse_source(source: str) -> tuple[RemoteConfig, dict[str, Any]]:
     names = [field.name for field in fields(RemoteConfig) if field.name != "uri"]
     with user_errors():
         for key, value in parse_qsl(parts.query, keep_blank_values=True):
-            choice(f"option of {known['uri']}", key, ("task", *GIVEN, *names))
+            choice(f"option of {known['uri']}", key, ("task", *DECISION_KEYS, *names))
             (known if key in names else task)[key] = _CONVERT.get(key, str)(value)
         return RemoteConfig(**known), task
 

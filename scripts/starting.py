@@ -19,7 +19,7 @@ from .runs import say
 
 FINETUNE = "finetune"
 """The group of what was tuned for a policy that starts from a pretrained one: <task>_<policy>, or else <policy>."""
-GIVEN = ("chunk", "history", "image_size")
+DECISION_KEYS = ("chunk", "history", "image_size")
 """Keys of a task that say what a decision is and sees; a pretrained policy goes with them."""
 WHICH = ("id", "obs", "control_mode", "camera", "kwargs")
 """Keys of a task that stands for many which say which one it is; a run on the same task goes on with that one."""
@@ -61,12 +61,12 @@ def inherit(config: DictConfig, pretrained: Mapping[str, Any], argv: Sequence[st
         if known and value is not None and not _named(f"policy.{key}", overrides):
             OmegaConf.update(config, f"policy.{key}", value, merge=False, force_add=True)
     same = config.task.get("name") == pretrained["task"].get("name")
-    _keep(config, pretrained["task"], (*GIVEN, *(WHICH if same else ())), overrides)
+    _keep(config, pretrained["task"], (*DECISION_KEYS, *(WHICH if same else ())), overrides)
 
 
 def keep_decisions(config: DictConfig, trained: Mapping[str, Any], argv: Sequence[str]) -> None:
     """Decide on another task as on the one that a policy was trained on, unless the command line says how; in place."""
-    _keep(config, trained, GIVEN, [str(override.key_or_group) for override in parse(argv)])
+    _keep(config, trained, DECISION_KEYS, [str(override.key_or_group) for override in parse(argv)])
 
 
 def _keep(config: DictConfig, trained: Mapping[str, Any], keys: Iterable[str], given: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ class Job:
 
     @property
     def record(self) -> Path:
-        """Written when the command has succeeded: ``command`` and the ``seconds`` of its last attempt."""
+        """Written when the command has succeeded: ``command`` and ``seconds`` of its last attempt, null if not known."""
         return self.folder / "done.json"
 
     @property
@@ -140,7 +140,7 @@ def run(jobs: Iterable[Job], processes: int = 2, say: Callable[[str], None] = pr
     _check(graph)
     for job in graph.values():
         if job.begun and not job.done and _complete(job):
-            _write_record(job, 0.0)  # whoever was to take note of its end was killed
+            _write_record(job, None)  # whoever was to take note of its end was killed
     outcome = Outcome(done={name for name, job in graph.items() if job.done})
     waiting = [job for name, job in graph.items() if name not in outcome.done]
     if waiting:
@@ -261,7 +261,7 @@ def _complete(job: Job) -> bool:
     return steps is not None and int(newest.name.removeprefix("step_")) >= steps
 
 
-def _write_record(job: Job, seconds: float) -> None:
+def _write_record(job: Job, seconds: float | None) -> None:
     temporary = job.record.with_suffix(".tmp")
     temporary.write_text(json.dumps({"command": job.argv(), "seconds": seconds}, indent=1) + "\n", encoding="utf-8")
     temporary.replace(job.record)
