@@ -75,7 +75,7 @@ class Job:
 
     @property
     def record(self) -> Path:
-        """Written when the command has succeeded: ``command`` and ``seconds`` of its last attempt, null if not known."""
+        """Written when the command has succeeded: ``command`` and ``seconds`` of its last attempt, null: not known."""
         return self.folder / "done.json"
 
     @property
